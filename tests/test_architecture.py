@@ -1,0 +1,103 @@
+"""The shape of the project: import directions, what each command loads, public names, lengths."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+
+import vsearch
+from vsearch.cli import app
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"tensorflow", "keras", "chromadb", "onnxruntime", "h5py", "torch", "scipy", "fastapi"}
+COMMANDS = sorted(typer.main.get_group(app).commands.items())
+RUN_COMMAND = """
+import sys
+sys.argv = ["vsearch", *{arguments!r}]
+from vsearch.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+LIST_MODULES = "\nimport json, sys; print('\\n' + json.dumps(sorted(sys.modules)))"
+
+
+def loaded_by(code: str, **environment: str) -> set[str]:
+    """Which of ``HEAVY`` a fresh interpreter has imported after running ``code``."""
+    done = subprocess.run(
+        [sys.executable, "-c", code + LIST_MODULES],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return HEAVY.intersection(json.loads(done.stdout.splitlines()[-1]))
+
+
+def loaded_by_command(*arguments: str, index: str = "") -> set[str]:
+    return loaded_by(RUN_COMMAND.format(arguments=arguments), VSEARCH_INDEX=index)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for colour in ("red", "green", "blue"):
+        Image.new("RGB", (64, 48), colour).save(folder / f"{colour}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(photos: Path) -> str:
+    loaded_by_command("build-index", str(photos))
+    return str(photos / ".vsearch")
+
+
+def test_imports_run_one_way() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert loaded_by("import vsearch") == set()
+
+
+def test_help_loads_nothing_heavy() -> None:
+    assert loaded_by_command("--help") == set()
+
+
+def test_status_loads_nothing_heavy(index: str) -> None:
+    assert loaded_by_command("status", index=index) == set()
+
+
+def test_query_loads_no_tensorflow(photos: Path, index: str) -> None:
+    loaded = loaded_by_command("query", str(photos / "red.png"), index=index)
+    assert "chromadb" in loaded
+    assert not loaded & {"tensorflow", "keras", "torch"}
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert list(vsearch.__all__) == sorted(vsearch.__all__)
+    assert [name for name in vsearch.__all__ if not hasattr(vsearch, name)] == []
+
+
+@pytest.mark.parametrize("folder", ["vsearch", "tests", "scripts", "benchmarks"])
+def test_files_are_short(folder: str) -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    assert {str(path): lines for path, lines in lengths.items() if lines > 400} == {}
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
+def test_every_command_has_help_with_an_example(name: str, command: object) -> None:
+    help_text = getattr(command, "help", None) or ""
+    epilog = getattr(command, "epilog", None) or ""
+    assert help_text.strip()
+    assert f"vsearch {name} " in f"{help_text}\n{epilog} ".replace("\n", " ")

@@ -1,0 +1,76 @@
+"""vsearch: find photos by picture.
+
+>>> import vsearch
+>>> sorted(vsearch.__all__) == list(vsearch.__all__)
+True
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vsearch.errors import (
+        CollectionError,
+        EncoderError,
+        EncoderMismatch,
+        IndexBusy,
+        IndexDamaged,
+        IndexExists,
+        IndexNotFound,
+        PhotoError,
+        ServerError,
+        StorageError,
+        UsageError,
+        VersionMismatch,
+        VsearchError,
+    )
+    from vsearch.index import Index
+    from vsearch.records import (
+        EncoderInfo,
+        IndexStatus,
+        Match,
+        Photo,
+        PhotoFacts,
+        Skipped,
+        SyncReport,
+    )
+    from vsearch.updates import Progress
+
+__version__ = "0.1.0"
+__all__ = [
+    "CollectionError",
+    "EncoderError",
+    "EncoderInfo",
+    "EncoderMismatch",
+    "Index",
+    "IndexBusy",
+    "IndexDamaged",
+    "IndexExists",
+    "IndexNotFound",
+    "IndexStatus",
+    "Match",
+    "Photo",
+    "PhotoError",
+    "PhotoFacts",
+    "Progress",
+    "ServerError",
+    "Skipped",
+    "StorageError",
+    "SyncReport",
+    "UsageError",
+    "VersionMismatch",
+    "VsearchError",
+]
+_ERRORS = {name for name in __all__ if name.endswith(("Error", "Mismatch")) or name.startswith("Index")}
+_HOMES = dict.fromkeys(_ERRORS, "errors")
+_HOMES |= {"Index": "index", "Progress": "updates", "IndexStatus": "records"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load public names on first use: ``import vsearch`` alone costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'vsearch' has no attribute {name!r}")
+    home = importlib.import_module(f"vsearch.{_HOMES.get(name, 'records')}")
+    return getattr(home, name)

@@ -1,0 +1,82 @@
+"""The command line: one verb, one method of :class:`vsearch.Index`.
+
+Results go to stdout, everything else to stderr.  Exit codes: 0 done; 1 nothing found; 2 wrong usage,
+unreadable input or a damaged index; 3 with ``--strict``, when photos were skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from vsearch import __version__
+from vsearch.errors import VsearchError
+
+NOTHING_FOUND = 1
+FAILED = 2
+SKIPPED = 3
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="vsearch",
+    help="Find photos by picture. Start with: vsearch build-index ~/Photos",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"vsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+from vsearch.cli import building, querying, reporting  # noqa: E402  (they add commands to app)
+
+__all__ = ["app", "building", "main", "querying", "reporting"]
+
+
+def main() -> None:
+    """Run the command line; errors become one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # File names that are not UTF-8 must come out as the bytes they are.
+        stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    try:
+        app()
+    except VsearchError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("vsearch: stopped; what was finished is kept, the same command goes on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of a pipe (head, say) has left; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # the last line of defence: no traceback reaches a user
+        if "VSEARCH_DEBUG" in os.environ:
+            traceback.print_exc()
+        _fail(
+            f"unexpected {type(error).__name__}: {error}; this is a bug: please report it with the "
+            "output of the same command under VSEARCH_DEBUG=1"
+        )
+
+
+def _fail(message: str) -> None:
+    from vsearch.render.text import printable
+
+    print(f"vsearch: {printable(message)}", file=sys.stderr)
+    sys.exit(FAILED)

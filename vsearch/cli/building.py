@@ -1,0 +1,173 @@
+"""Commands that write: build-index, add, remove."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vsearch.cli import SKIPPED, app
+from vsearch.cli.options import IndexOption, JsonOption, StrictOption
+
+if TYPE_CHECKING:
+    from vsearch.index import Index
+    from vsearch.records import SyncReport
+    from vsearch.updates import OnProgress
+
+Photos = Annotated[
+    list[Path], typer.Argument(metavar="PHOTOS...", help="Folders of photos, or single photos.")
+]
+
+
+@app.command("build-index")
+def build_index(
+    photos: Photos,
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", metavar="DIR", help="Where the index goes; by default PHOTOS/.vsearch."),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="NAME|DIR",
+            help="A name that `vsearch encoders` lists, or a bundle's folder. Default: photo.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="GLOB",
+            help="Leave out paths or names that match; may be repeated.",
+        ),
+    ] = None,
+    keep_pixels: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-pixels/--drop-pixels",
+            help="Keep the decoded pixels in the index, for training and re-encoding.",
+        ),
+    ] = None,
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option("--max-megapixels", min=0.0, help="Skip larger photos. Default: 200."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", metavar="cosine|euclidean", help="How photos are ranked. Default: cosine."),
+    ] = None,
+    strict: StrictOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Index photos: read each once, turn it into a vector, store it. An index that exists is continued.
+
+    Examples:
+
+      vsearch build-index ~/Photos
+
+      vsearch build-index /mnt/nas/photos --index ~/nas.vsearch --exclude 'raw/*'
+    """
+    from vsearch.index import Index
+
+    place = index or _default_place(photos)
+    if Index.exists(place):
+        print(f"{place} is an index already; going on with it", file=sys.stderr)
+    opened = Index.build(
+        place,
+        photos,
+        encoder=encoder,
+        metric=metric,
+        exclude=exclude or None,
+        keep_pixels=keep_pixels,
+        max_megapixels=max_megapixels,
+    )
+    _run(opened, "indexing", lambda show: opened.add(*photos, on_progress=show), strict, as_json)
+
+
+@app.command()
+def add(
+    photos: Photos,
+    index: IndexOption = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try photos again that failed before.")
+    ] = False,
+    strict: StrictOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Add photos to the index; those that are in it and unchanged are not read again.
+
+    Examples:
+
+      vsearch add ~/Photos/2024
+
+      vsearch add new.jpg --index ~/nas.vsearch
+    """
+    from vsearch.index import Index
+
+    opened = Index.open(index)
+    _run(
+        opened,
+        "adding",
+        lambda show: opened.add(*photos, retry_failed=retry_failed, on_progress=show),
+        strict,
+        as_json,
+    )
+
+
+@app.command()
+def remove(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Photos, or folders with all below them."),
+    ],
+    index: IndexOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take photos out of the index. No file is touched.
+
+    Example:
+
+      vsearch remove ~/Photos/screenshots
+    """
+    from vsearch.index import Index
+
+    opened = Index.open(index)
+    _run(opened, "removing", lambda show: opened.remove(*paths), False, as_json)
+
+
+def _default_place(photos: list[Path]) -> Path:
+    """VSEARCH_INDEX, else ``.vsearch`` in the first folder."""
+    from vsearch.directory import NAME, VARIABLE
+
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(named)
+    first = photos[0].expanduser()
+    return (first if first.is_dir() else first.parent) / NAME
+
+
+def _run(
+    index: Index,
+    title: str,
+    action: Callable[[OnProgress], SyncReport],
+    strict: bool,
+    as_json: bool,
+) -> None:
+    from vsearch.cli.progress import progress_bar
+    from vsearch.render.text import print_skipped, report_text
+
+    with progress_bar(title) as show:
+        report = action(show)
+    print_skipped(report.skipped)
+    if as_json:
+        print(json.dumps(report.as_json()))
+    else:
+        print(f"{report_text(report)}; index: {index.path}")
+    if strict and report.skipped:
+        raise typer.Exit(SKIPPED)

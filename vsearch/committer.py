@@ -1,0 +1,241 @@
+"""Writing readings down: segments first, then one catalog transaction that makes them exist."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vsearch import durable, files
+from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_json
+from vsearch.directory import IndexDirectory, Settings
+from vsearch.ingest import Job, Reading
+from vsearch.plan import Encode, Reuse, settle
+from vsearch.ranking import normalised
+from vsearch.records import Location, Photo, Skipped, SyncReport
+from vsearch.segments import SegmentWriter
+
+SEGMENT_ROWS = 1024
+# With a slow encoder a segment takes long to fill; what a kill can lose stays within a minute.
+SEGMENT_SECONDS = 60.0
+
+
+class Tally:
+    """Counts what a run changed, for its :class:`SyncReport`."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.counts = dict.fromkeys(("added", "updated", "moved", "removed", "unchanged"), 0)
+        self.skipped: list[Skipped] = []
+
+    def report(self) -> SyncReport:
+        """The counts so far."""
+        return SyncReport(**self.counts, skipped=tuple(self.skipped), seconds=time.monotonic() - self.started)
+
+
+class Committer:
+    """Takes readings in order and commits them, a segment at a time.
+
+    Args:
+        directory, settings: of the index.
+        catalog: open for writing.
+        tally: counts what is committed.
+        reread: decodes and encodes a job whatever the catalog knows.
+        retry_failed: decode failed photos again even when their bytes are the same.
+    """
+
+    def __init__(
+        self,
+        directory: IndexDirectory,
+        settings: Settings,
+        catalog: Catalog,
+        tally: Tally,
+        reread: Callable[[Job], Reading],
+        *,
+        retry_failed: bool = False,
+    ) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._catalog = catalog
+        self._tally = tally
+        self._reread = reread
+        self._retry_failed = retry_failed
+        self._next_id = catalog.next_id()
+        self._writers: dict[SegmentKind, SegmentWriter] = {}
+        self._start_segment()
+
+    def is_known(self, job: Job, sha256: str) -> bool:
+        """Whether the catalog can settle ``job`` without decoding it."""
+        return isinstance(self._settle(job, sha256), Reuse)
+
+    def take(self, reading: Reading) -> bool:
+        """Write one reading; commits when the segment is full, and says whether it did."""
+        if reading.failure is not None:
+            self._take_failure(reading)
+        else:
+            self._take_photo(reading)
+        full = len(self._photos) >= SEGMENT_ROWS
+        late = self._photos and time.monotonic() - self._segment_started > SEGMENT_SECONDS
+        if full or late:
+            self.commit()
+        return bool(full or late)
+
+    def commit(self) -> None:
+        """Make everything taken so far exist."""
+        self._flush_rows()
+        writers = list(self._writers.values())
+        for writer in writers:
+            writer.commit()
+        self._writers = {}
+        if self._photos:
+            with self._catalog.change() as change:
+                for writer in writers:
+                    change.add_segment(_segment_row(writer))
+                change.put(self._photos.values())
+        self._start_segment()
+
+    def abandon(self) -> None:
+        """Drop what was not committed."""
+        for writer in self._writers.values():
+            writer.abandon()
+        self._writers = {}
+
+    def _start_segment(self) -> None:
+        self._number = self._catalog.next_segment()
+        self._photos: dict[int, Photo] = {}
+        self._by_digest: dict[str, Photo] = {}
+        self._waiting: list[tuple[Photo, Reading]] = []
+        self._rows = 0
+        self._segment_started = time.monotonic()
+
+    def _take_failure(self, reading: Reading) -> None:
+        failure, job = reading.failure, reading.job
+        assert failure is not None
+        self._tally.skipped.append(Skipped(job.path, failure.reason, failure.remedy))
+        if reading.sha256 is None and not os.path.lexists(job.path):
+            return  # vanished between the walk and the reading: nothing to remember
+        photo_id = job.known.id if job.known else self._new_id()
+        self._photos[photo_id] = Photo(
+            photo_id,
+            job.file,
+            reading.sha256,
+            "failed",
+            reason=failure.reason,
+            remedy=failure.remedy,
+        )
+
+    def _take_photo(self, reading: Reading) -> None:
+        assert reading.sha256 is not None
+        decision = self._settle(reading.job, reading.sha256)
+        if isinstance(decision, Encode) and reading.vector is None:
+            # Its twin, known when it was read, has changed since (two photos swapped names, say).
+            self.take(self._reread(reading.job))
+            return
+        self._count(decision)
+        if isinstance(decision, Reuse):
+            photo = decision.photo
+            if not photo.id:
+                photo = replace(photo, id=self._new_id())
+            self._remember(photo)
+        else:
+            self._append(decision, reading)
+
+    def _count(self, decision: Reuse | Encode) -> None:
+        self._tally.counts[decision.change] += 1
+        if isinstance(decision, Reuse) and decision.photo.state == "failed":
+            self._tally.counts["unchanged"] -= 1
+            photo = decision.photo
+            path = files.absolute(photo.file.root, photo.file.path)
+            self._tally.skipped.append(Skipped(path, photo.reason or "", photo.remedy or ""))
+
+    def _settle(self, job: Job, sha256: str) -> Reuse | Encode:
+        same = [p for p in self._catalog.with_digest(sha256) if p.state == "ready"]
+        uncommitted = self._by_digest.get(sha256)
+        if uncommitted is not None:
+            same.insert(0, uncommitted)
+        vanished = next((p for p in same if self._is_gone(p)), None)
+        return settle(job.file, sha256, job.known, same, vanished, retry_failed=self._retry_failed)
+
+    def _is_gone(self, photo: Photo) -> bool:
+        current = self._photos.get(photo.id, photo)  # it may have moved in this very segment
+        return not os.path.lexists(files.absolute(current.file.root, current.file.path))
+
+    def _append(self, decision: Encode, reading: Reading) -> None:
+        photo = Photo(
+            id=decision.photo_id or self._new_id(),
+            file=reading.job.file,
+            sha256=reading.sha256,
+            state="ready",
+            facts=reading.facts,
+            vector=Location(self._number, self._rows),
+            thumbnail=Location(self._number, self._rows),
+            pixels=Location(self._number, self._rows) if self._settings.keep_pixels else None,
+        )
+        self._rows += 1
+        self._remember(photo)
+        # Pixels go down with their vector, a few rows at a time: a row of flattened latents is 200 KB.
+        self._waiting.append((photo, reading))
+        if len(self._waiting) >= 16:
+            self._flush_rows()
+
+    def _remember(self, photo: Photo) -> None:
+        self._photos[photo.id] = photo
+        if photo.sha256 and photo.state == "ready":
+            self._by_digest[photo.sha256] = photo
+
+    def _flush_rows(self) -> None:
+        if not self._waiting:
+            return
+        photos = [photo for photo, _ in self._waiting]
+        readings = [reading for _, reading in self._waiting]
+        vectors = np.stack([r.vector for r in readings if r.vector is not None])
+        if self._settings.metric == "cosine":
+            vectors = normalised(vectors)
+        self._write("vectors", vectors, photos)
+        self._write("thumbnails", [r.thumbnail for r in readings], photos)
+        if self._settings.keep_pixels:
+            pixels = np.stack([r.pixels for r in readings if r.pixels is not None])
+            self._write("pixels", pixels, photos)
+        self._waiting = []
+
+    def _write(self, kind: SegmentKind, data: npt.NDArray[Any] | list[bytes], photos: list[Photo]) -> None:
+        if kind not in self._writers:
+            path = self._directory.segment(kind, self._number)
+            self._writers[kind] = SegmentWriter(path, kind, self._settings.encoder)
+        self._writers[kind].append(
+            data,
+            [photo.id for photo in photos],
+            [photo.sha256 or "" for photo in photos],
+            [photo_json(photo) for photo in photos],
+        )
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id - 1
+
+
+def sweep(directory: IndexDirectory, catalog: Catalog) -> None:
+    """Remove what an interrupted writer left: temporary files, and segments the catalog never got.
+
+    Only the holder of the lock may call this.
+    """
+    durable.sweep(directory.path)
+    durable.sweep(directory.chroma)
+    kinds: tuple[SegmentKind, ...] = ("vectors", "pixels", "thumbnails")
+    for kind in kinds:
+        folder = directory.path / kind
+        durable.sweep(folder)
+        known = {directory.segment(kind, s.number) for s in catalog.segments(kind)}
+        for orphan in set(folder.glob("*.h5")) - known:
+            durable.remove(orphan)
+
+
+def _segment_row(writer: SegmentWriter) -> SegmentRow:
+    number = int(Path(writer.path).stem)
+    return SegmentRow(writer.kind, number, writer.rows, files.sha256(str(writer.path)))

@@ -1,0 +1,139 @@
+"""Writing so that a kill, a crash or a full disk leaves either the old file or the new one.
+
+The order is always the same: write under a temporary name in the same folder, fsync the file, rename,
+fsync the folder.  Temporary names start with ``TEMPORARY`` and are swept by the next writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from vsearch.errors import StorageError
+
+TEMPORARY = ".writing-"
+_FAULT_VARIABLE = "VSEARCH_TEST_FAULT"
+_REMEDIES = {
+    errno.ENOSPC: ("the disk is full", "free some space and run the same command again"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+    errno.EROFS: ("the file system is read-only", "choose a writable place with --index"),
+    errno.EACCES: ("permission denied", "choose a writable place with --index"),
+    errno.EPERM: ("permission denied", "choose a writable place with --index"),
+}
+
+
+def step(name: str) -> None:
+    """Mark a step of the write path; kills the process here when a test asked for it.
+
+    Tests set the environment variable ``VSEARCH_TEST_FAULT=name`` or ``name:3`` (the third time).
+    """
+    wanted = os.environ.get(_FAULT_VARIABLE)
+    if wanted is None:
+        return
+    target, _, count = wanted.partition(":")
+    if target != name:
+        return
+    left = int(count or 1) - 1
+    os.environ[_FAULT_VARIABLE] = f"{target}:{left}"
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn ``OSError`` of a write to ``path`` into :class:`StorageError` with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
+    """The :class:`StorageError` that says what ``error`` means for writing ``path``."""
+    default = (error.strerror or str(error), "check the disk and run the same command again")
+    reason, remedy = _REMEDIES.get(error.errno or 0, default)
+    return StorageError(f"cannot write {os.fspath(path)}: {reason}; {remedy}")
+
+
+def temporary_beside(path: Path) -> Path:
+    """A temporary name in the folder of ``path``, distinct for each process."""
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+
+
+def fsync_file(path: Path) -> None:
+    """Force the file's bytes to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# Opening a folder to fsync it is a POSIX notion that os.open gives for files and folders alike.
+fsync_folder = fsync_file
+
+
+def fsync_tree(folder: Path) -> None:
+    """Force every file and folder below ``folder`` to the disk, itself included."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            fsync_file(Path(parent, name))
+        fsync_folder(Path(parent))
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """Give finished work its name: fsync ``temporary`` (a file or a folder), rename, fsync."""
+    with storage_errors(target):
+        (fsync_tree if temporary.is_dir() else fsync_file)(temporary)
+        os.replace(temporary, target)
+        fsync_folder(target.parent)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace the file at ``path`` by ``data``, or leave it as it was.
+
+    Raises:
+        StorageError: the disk is full, read-only or failing.
+    """
+    temporary = temporary_beside(path)
+    try:
+        with storage_errors(path):
+            temporary.write_bytes(data)
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what an interrupted writer left in ``folder``; only the holder of the lock may."""
+    for leftover in folder.glob(f"{TEMPORARY}*"):
+        remove(leftover)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder tree; it may be gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; 0 when there is none."""
+    if path.is_file():
+        return path.stat().st_size
+    files = (Path(parent, name) for parent, _, names in os.walk(path) for name in names)
+    return sum(_size_or_zero(file) for file in files)
+
+
+def _size_or_zero(file: Path) -> int:
+    # A reader may measure while the writer swaps generations.
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

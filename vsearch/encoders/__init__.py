@@ -1,0 +1,12 @@
+"""Encoders: functions from pixels to vectors, stored as bundles.
+
+A bundle is a folder with ``encoder.onnx`` and ``encoder.json``.  :mod:`vsearch.encoders.bundles` reads and
+checks one, :mod:`vsearch.encoders.session` runs it, :mod:`vsearch.encoders.catalogue` knows the names that
+come with the package.
+"""
+
+from vsearch.encoders.bundles import Bundle
+from vsearch.encoders.catalogue import available, resolve
+from vsearch.encoders.session import Encoder
+
+__all__ = ["Bundle", "Encoder", "available", "resolve"]

@@ -1,0 +1,177 @@
+"""Encoder bundles on disk: ``encoder.json`` and ``encoder.onnx`` in one folder.
+
+``encoder.json`` says how photos become the graph's input; everything after that, the projection included, is
+inside the graph, so a bundle has one input and one output.  Its fingerprint is the SHA-256 of both files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from vsearch import durable
+from vsearch.errors import EncoderError, VersionMismatch
+from vsearch.records import EncoderInfo, ResizeMode
+
+FORMAT_VERSION = 1
+SPECIFICATION = "encoder.json"
+GRAPH = "encoder.onnx"
+Layout = Literal["NHWC", "NCHW"]
+InputType = Literal["uint8", "float32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Specification:
+    """The fields of ``encoder.json``.
+
+    Attributes:
+        name: shown to people.
+        input_size: side S of the square input, pixels.
+        resize: how a photo becomes a square: ``crop`` the centre, ``stretch``, or ``pad``.
+        mean, std: per channel on the 0-255 scale; the graph is fed ``(pixels - mean) / std``.
+        layout: ``NHWC`` or ``NCHW``.
+        input_dtype: ``uint8`` graphs scale by themselves and must have mean 0 and std 1.
+        dimension: length D of a vector.
+        parameters: weights of the network.
+        trained: always true of a usable bundle.
+        precision: of the weights.
+        licence: SPDX identifier of the weights.
+        provenance: where the weights come from and what was done to them.
+        training: the training record, for encoders trained by ``vsearch train``.
+    """
+
+    name: str
+    input_size: int
+    resize: ResizeMode
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    layout: Layout
+    input_dtype: InputType
+    dimension: int
+    parameters: int
+    trained: bool
+    precision: str
+    licence: str
+    provenance: dict[str, Any]
+    training: dict[str, Any] | None = None
+    format_version: int = FORMAT_VERSION
+
+    def as_json(self) -> str:
+        """The text of ``encoder.json``."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+class Bundle:
+    """One encoder bundle, read and checked; the graph is not loaded.
+
+    Args:
+        folder: the bundle.
+
+    Raises:
+        EncoderError: something is missing or wrong; the message says what and how to mend it.
+        VersionMismatch: another format version wrote it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.graph = folder / GRAPH
+        text = _read(folder / SPECIFICATION)
+        self.specification = _parse(folder / SPECIFICATION, text)
+        self.fingerprint = _fingerprint(text, _read(self.graph))
+
+    @property
+    def info(self) -> EncoderInfo:
+        """What ``encoders`` lists."""
+        s = self.specification
+        return EncoderInfo(
+            s.name, s.input_size, s.dimension, s.parameters, s.trained, s.licence, self.fingerprint
+        )
+
+    def copy_to(self, target: Path) -> None:
+        """Copy the bundle's files to ``target``, all or nothing."""
+        temporary = durable.temporary_beside(target)
+        durable.remove(temporary)
+        with durable.storage_errors(target):
+            shutil.copytree(self.folder, temporary)
+        durable.remove(target)
+        durable.publish(temporary, target)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise EncoderError(
+            f"{path.parent} is not an encoder: it has no {path.name}; "
+            "name a bundled encoder (`vsearch encoders`) or a folder with "
+            f"{SPECIFICATION} and {GRAPH}"
+        ) from error
+    except OSError as error:
+        raise EncoderError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _parse(path: Path, text: bytes) -> Specification:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise EncoderError(f"{path} is not valid JSON: {error}; restore the bundle") from error
+    if not isinstance(content, dict):
+        raise EncoderError(f"{path} must hold one object; received {type(content).__name__}")
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise VersionMismatch(
+            f"{path}: bundle format {version}, this vsearch reads {FORMAT_VERSION}; "
+            "convert or train the encoder again with this version"
+        )
+    return _checked(path, _specification(path, content))
+
+
+def _specification(path: Path, content: dict[str, Any]) -> Specification:
+    known = {f.name for f in fields(Specification)}
+    required = {f.name for f in fields(Specification) if f.default is MISSING}
+    if missing := sorted(required - content.keys()):
+        raise EncoderError(f"{path} lacks {', '.join(missing)}; restore or recreate the bundle")
+    values = {name: value for name, value in content.items() if name in known}
+    for name in ("mean", "std"):
+        values[name] = tuple(values[name]) if isinstance(values[name], list) else values[name]
+    return Specification(**values)
+
+
+def _checked(path: Path, s: Specification) -> Specification:
+    allowed: dict[str, tuple[object, ...]] = {
+        "resize": get_args(ResizeMode),
+        "layout": get_args(Layout),
+        "input_dtype": get_args(InputType),
+    }
+    for name, choices in allowed.items():
+        if getattr(s, name) not in choices:
+            raise _wrong(path, name, f"one of {', '.join(map(str, choices))}", getattr(s, name))
+    for name in ("input_size", "dimension"):
+        value = getattr(s, name)
+        if not isinstance(value, int) or value < 1:
+            raise _wrong(path, name, "a positive whole number", value)
+    for name in ("mean", "std"):
+        value = getattr(s, name)
+        if not (isinstance(value, tuple) and len(value) == 3):
+            raise _wrong(path, name, "three numbers", value)
+        if not all(isinstance(number, int | float) for number in value):
+            raise _wrong(path, name, "three numbers", value)
+    if 0 in s.std:
+        raise _wrong(path, "std", "numbers other than 0", s.std)
+    return s
+
+
+def _wrong(path: Path, name: str, expected: str, received: object) -> EncoderError:
+    return EncoderError(f"{path}: {name} must be {expected}; received {received!r}")
+
+
+def _fingerprint(*contents: bytes) -> str:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return digest.hexdigest()

@@ -1,0 +1,39 @@
+"""The encoders that can be named: those in the package, and folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from vsearch.encoders.bundles import Bundle
+from vsearch.errors import EncoderError
+from vsearch.records import EncoderInfo
+
+DEFAULT = "photo"
+_BUNDLED = Path(__file__).parent / "bundled"
+_NAMES = ("photo", "photo-small")
+
+
+def available() -> Iterator[EncoderInfo]:
+    """The encoders that come with the package."""
+    for name in _NAMES:
+        yield Bundle(_BUNDLED / name).info
+
+
+def resolve(name: str | os.PathLike[str]) -> Bundle:
+    """The bundle that ``name`` means: one of the package's, or a folder.
+
+    Raises:
+        EncoderError: there is no such encoder; the message lists those that exist.
+    """
+    name = os.fspath(name)
+    if name in _NAMES:
+        return Bundle(_BUNDLED / name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return Bundle(folder)
+    raise EncoderError(
+        f"there is no encoder {name!r}; use one of {', '.join(_NAMES)}, "
+        "or the folder of a bundle (encoder.json and encoder.onnx)"
+    )

@@ -1,0 +1,202 @@
+"""Finding and reading the files of photos: the standard library alone."""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+
+from vsearch.errors import PhotoError
+from vsearch.records import FileStat, Skipped
+
+PHOTO_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffixes in (
+        ("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "gif", "webp", "bmp", "dib", "ico"),
+        ("tif", "tiff", "avif", "avifs", "heic", "heif", "hif"),
+        ("jp2", "j2k", "j2c", "jpc", "jpf", "jpx", "ppm", "pgm", "pbm", "pnm", "pfm"),
+    )
+    for suffix in suffixes
+)
+# Thumbnails that Synology NAS boxes keep beside the photos; hidden folders are skipped as well.
+SKIPPED_FOLDERS = frozenset(("@eaDir",))
+REMEDIES = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "make it readable for this user",
+    errno.EISDIR: "name a photo",
+}
+
+
+def walk(root: str, exclude: Sequence[str], on_error: Callable[[Skipped], None]) -> Iterator[FileStat]:
+    """Every photo under ``root``, folder by folder, names sorted by their bytes.
+
+    A photo is a regular file with a suffix of :data:`PHOTO_SUFFIXES`, whatever its case.  Links to
+    files and folders are followed; a folder that is reached twice, by a loop say, is walked once.
+    Hidden files and folders and ``@eaDir`` are left out.  Memory is bounded by the largest folder.
+
+    Args:
+        root: the folder.
+        exclude: globs for ``fnmatch`` on the relative path or on the name alone: ``*`` crosses
+            ``/``, so ``raw/*`` is all below ``raw``, ``*.gif`` every GIF.  A folder that matches is
+            not entered.  Case counts.
+        on_error: told of each folder or file that cannot be read; the walk goes on.
+    """
+    root = os.path.abspath(root)
+    return _walk_folder(root, "", _excluder(exclude), on_error, set())
+
+
+def _walk_folder(
+    root: str,
+    folder: str,
+    excluded: Callable[[str, str], bool],
+    on_error: Callable[[Skipped], None],
+    visited: set[tuple[int, int]],
+) -> Iterator[FileStat]:
+    pending = [folder]
+    while pending:
+        folder = pending.pop()
+        folders: list[str] = []
+        for entry in _entries(absolute(root, folder), on_error, visited):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if excluded(path, entry.name):
+                continue
+            if _is_folder(entry):
+                folders.append(path)
+            elif _is_photo_name(entry.name):
+                yield from _seen(root, path, entry, on_error)
+        pending.extend(reversed(folders))
+
+
+def _entries(
+    folder: str, on_error: Callable[[Skipped], None], visited: set[tuple[int, int]]
+) -> list[os.DirEntry[str]]:
+    """What a folder holds, sorted; nothing if it was visited, vanished or cannot be read."""
+    try:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:
+            return []
+        visited.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        on_error(Skipped(folder, f"folder cannot be read: {_reason(error)}", _remedy(error)))
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that loops onto itself
+        return False
+
+
+def _is_photo_name(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
+
+
+def _seen(
+    root: str, path: str, entry: os.DirEntry[str], on_error: Callable[[Skipped], None]
+) -> Iterator[FileStat]:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:  # vanished since, or a dangling link
+        return
+    except OSError as error:
+        on_error(Skipped(absolute(root, path), _reason(error), _remedy(error)))
+        return
+    if stat.S_ISREG(status.st_mode):
+        yield FileStat(root, path, status.st_size, status.st_mtime_ns)
+
+
+def _excluder(patterns: Sequence[str]) -> Callable[[str, str], bool]:
+    """Whether (relative path, name) is hidden, a NAS's own, or matches a pattern."""
+    globs = [re.compile(fnmatch.translate(pattern)) for pattern in patterns]
+
+    def excluded(path: str, name: str) -> bool:
+        if name.startswith(".") or name in SKIPPED_FOLDERS:
+            return True
+        return any(glob.match(path) or glob.match(name) for glob in globs)
+
+    return excluded
+
+
+def stat_file(path: str) -> FileStat:
+    """One named file as a walk would see it; its folder is the root, whatever its suffix.
+
+    Raises:
+        PhotoError: it is missing, unreadable, or no regular file (opening a FIFO would hang).
+    """
+    path = os.path.abspath(path)
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise PhotoError(path, "not a regular file", "name a photo")
+    root, name = os.path.split(path)
+    return FileStat(root, name, status.st_size, status.st_mtime_ns)
+
+
+def absolute(root: str, path: str) -> str:
+    """The absolute path of ``path``, which is relative to ``root``; ``""`` is the root itself."""
+    return os.path.join(root, path) if path else root
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read(path: str, limit: int = 2**30) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        PhotoError: it cannot be read, or is larger than ``limit`` bytes.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if len(data) > limit:
+        raise PhotoError(path, f"larger than {limit / 2**20:,.0f} MiB", "leave it out")
+    return data
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of ``data``, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256(path: str) -> str:
+    """SHA-256 of a file, hexadecimal, read in pieces.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> PhotoError:
+    return PhotoError(path, _reason(error), _remedy(error))
+
+
+def _remedy(error: Exception) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    return REMEDIES.get(number or 0, "check the path and the disk")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    return str(error)

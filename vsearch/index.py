@@ -1,0 +1,348 @@
+"""The index: what the command line, the server and Python programs use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, get_args
+
+from vsearch import durable, files, updates
+from vsearch.catalog import Catalog
+from vsearch.collection import Collection, Generations
+from vsearch.directory import IndexDirectory, Settings, find
+from vsearch.encoders import Bundle, Encoder, catalogue, resolve
+from vsearch.errors import EncoderMismatch, UsageError
+from vsearch.records import IndexStatus, Match, Metric, Photo, Skipped, SyncReport
+from vsearch.search import Picture, Searcher
+from vsearch.segments import Segment
+from vsearch.updates import OnProgress, Writable
+
+PathLike = str | os.PathLike[str]
+
+
+class Index:
+    """An index of photos on disk.
+
+    Make one with :meth:`create` or :meth:`open`.  Reading needs no lock and sees the published generation;
+    methods that write hold the writer's lock while they run.  All methods may raise
+    :class:`~vsearch.errors.VsearchError`.
+
+    >>> import tempfile, vsearch
+    >>> index = vsearch.Index.create(tempfile.mkdtemp(), encoder="photo")
+    >>> index.status().photos
+    0
+    """
+
+    def __init__(self, directory: IndexDirectory) -> None:
+        self._directory = directory
+        self._settings = directory.settings()
+        self._bundle = self._check_encoder(Bundle(directory.encoder))
+        self._loaded: Encoder | None = None
+        self._generation = 0
+        self._searcher: Searcher | None = None
+        self._collection: Collection | None = None
+        self._catalog: Catalog | None = None
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: PathLike,
+        *,
+        encoder: PathLike = catalogue.DEFAULT,
+        metric: Metric = "cosine",
+        max_megapixels: float = 200.0,
+        keep_pixels: bool = False,
+        exclude: Sequence[str] = (),
+    ) -> Index:
+        """Make an empty index.
+
+        Args:
+            path: the index directory to make.
+            encoder: name of a bundled encoder, or the folder of a bundle; copied into the index.
+            metric: ``cosine``, or ``euclidean`` on the vectors as the encoder gives them.
+            max_megapixels: larger photos are skipped.
+            keep_pixels: keep the pixels for training and re-encoding.
+            exclude: globs of files and folders to leave out.
+
+        Raises:
+            IndexExists: there is an index, or something else, at ``path``.
+            EncoderError: there is no such encoder.
+        """
+        bundle = resolve(encoder)
+        settings = Settings(
+            encoder=bundle.fingerprint,
+            metric=metric,
+            max_megapixels=max_megapixels,
+            keep_pixels=keep_pixels,
+            exclude=tuple(exclude),
+        )
+        directory = IndexDirectory.create(Path(path), settings, bundle.copy_to)
+        with Catalog(directory.catalog_file, (), create=True):
+            pass
+        return cls(directory)
+
+    @classmethod
+    def open(cls, path: PathLike | None = None) -> Index:
+        """Open an index: at ``path``, or the one that commands run here would use.
+
+        Raises:
+            IndexNotFound: there is none.
+            IndexDamaged, VersionMismatch, EncoderMismatch: it cannot be used.
+        """
+        return cls(IndexDirectory(Path(path).expanduser() if path is not None else find()))
+
+    @classmethod
+    def build(
+        cls,
+        path: PathLike,
+        photos: Sequence[PathLike],
+        *,
+        encoder: PathLike | None = None,
+        metric: str | None = None,
+        max_megapixels: float | None = None,
+        keep_pixels: bool | None = None,
+        exclude: Sequence[str] | None = None,
+    ) -> Index:
+        """Open the index at ``path``, or make it if there are photos to put into it.
+
+        Options that are ``None`` keep what an existing index has, or mean the default of :meth:`create`.
+
+        Raises:
+            UsageError: there is no photo in ``photos``, or an option cannot be changed any more.
+            EncoderMismatch: the existing index was built with another encoder.
+        """
+        given: dict[str, Any] = {
+            "metric": _metric(metric) if metric is not None else None,
+            "max_megapixels": max_megapixels,
+            "keep_pixels": keep_pixels,
+            "exclude": tuple(exclude) if exclude is not None else None,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        if cls.exists(path):
+            index = cls.open(path)
+            index._configure(resolve(encoder) if encoder is not None else None, given)
+            return index
+        updates.count(photos, exclude or ())
+        return cls.create(path, encoder=encoder or catalogue.DEFAULT, **given)
+
+    @staticmethod
+    def exists(path: PathLike) -> bool:
+        """Whether there is an index at ``path``."""
+        return IndexDirectory(Path(path)).settings_file.is_file()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; the index may be used again and opens them anew."""
+        if self._collection is not None:
+            self._collection.close()
+        if self._catalog is not None:
+            self._catalog.close()
+        self._collection = self._catalog = self._searcher = None
+        self._generation = 0
+
+    @property
+    def path(self) -> Path:
+        """The index directory."""
+        return self._directory.path
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def add(
+        self,
+        *photos: PathLike,
+        retry_failed: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> SyncReport:
+        """Add photos: files, and folders with everything below them.
+
+        Photos that are in the index and unchanged are not read.  A photo that cannot be used is reported
+        in ``skipped`` and remembered with its reason until its file changes.
+
+        Args:
+            photos: files and folders.
+            retry_failed: read photos again that failed before.
+            on_progress: called after each file.
+
+        Raises:
+            UsageError: a path does not exist, or there is no photo in any of them.
+            IndexBusy: another process is writing.
+            StorageError: the disk is full, read-only or failing; what was published stays.
+        """
+        with self._writing() as index:
+            return updates.add(index, photos, retry_failed=retry_failed, on_progress=on_progress)
+
+    def remove(self, *paths: PathLike) -> SyncReport:
+        """Take photos out of the index: files, or folders with everything below; no file is deleted.
+
+        A photo that is still in a photo folder comes back with the next :meth:`add` of that folder.
+
+        Raises:
+            UsageError: no photo of the index is at, or below, one of ``paths``.
+            IndexBusy: another process is writing.
+        """
+        with self._writing() as index:
+            return updates.remove(index, paths)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def query(self, picture: Picture, *, k: int = 10) -> list[Match]:
+        """The ``k`` photos most like ``picture``, best first.
+
+        Args:
+            picture: a path, the bytes of a file, a Pillow image, or an array: uint8 [H, W], [H, W, 3]
+                RGB or [H, W, 4] RGBA, or floating point in 0..1.
+            k: how many; fewer come back when the index has fewer.
+
+        Raises:
+            PhotoError: the picture cannot be read.
+            UsageError: ``k`` is less than 1, or the index has no photos.
+        """
+        searcher = self._follow()
+        return searcher.answer(searcher.ask(picture), k)
+
+    def status(self) -> IndexStatus:
+        """Counts, sizes, encoder and generation; loads neither encoder nor collection."""
+        generations = Generations(self._directory.chroma, self._directory.current_file)
+        number = generations.current()
+        covered = generations.manifest(number).sequence if number else 0
+        catalog = self._reading()
+        return IndexStatus(
+            photos=catalog.count("ready"),
+            failed=catalog.count("failed"),
+            encoder=self._bundle.info,
+            metric=self._settings.metric,
+            generation=number,
+            pending=catalog.count_changed_since(covered),
+            bytes={
+                name: durable.size_of(self.path / name)
+                for name in ("vectors", "pixels", "thumbnails", "chroma")
+            },
+            roots=self._directory.roots(self._settings),
+        )
+
+    def failed(self) -> Iterator[Skipped]:
+        """The photos that could not be used, with reason and remedy."""
+        for photo in self._reading().photos("failed"):
+            yield Skipped(self.path_of(photo), photo.reason or "", photo.remedy or "")
+
+    def photo(self, photo_id: str) -> Photo | None:
+        """The photo with the ``id`` of a :class:`Match`, or ``None``."""
+        return self._reading().get(int(photo_id)) if photo_id.isdecimal() else None
+
+    def thumbnail(self, photo_id: str) -> bytes | None:
+        """The JPEG thumbnail of a photo, longest side 256 pixels, or ``None``."""
+        photo = self.photo(photo_id)
+        if photo is None or photo.thumbnail is None:
+            return None
+        path = self._directory.segment("thumbnails", photo.thumbnail.segment)
+        with Segment(path) as segment:
+            return segment.thumbnail(photo.thumbnail.row)
+
+    @staticmethod
+    def path_of(photo: Photo) -> str:
+        """The absolute path of a photo."""
+        return files.absolute(photo.file.root, photo.file.path)
+
+    # -- internal --------------------------------------------------------------------------------
+
+    def _configure(self, bundle: Bundle | None, given: dict[str, Any]) -> None:
+        if bundle is not None and bundle.fingerprint != self._settings.encoder:
+            raise EncoderMismatch(
+                f"{self.path} was built with encoder {self._bundle.info.name} "
+                f"({self._settings.encoder[:12]}), not {bundle.info.name} ({bundle.fingerprint[:12]}); "
+                "leave --encoder out, or choose another --index"
+            )
+        if given.get("metric", self._settings.metric) != self._settings.metric:
+            raise UsageError(
+                f"{self.path} ranks by {self._settings.metric}, which is fixed at creation; "
+                "leave --metric out, or choose another --index"
+            )
+        if not given:
+            return
+        with self._directory.writing():
+            self._settings = replace(self._directory.settings(), **given)
+            self._directory.write_settings(self._settings)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Writable]:
+        with self._directory.writing():
+            settings = self._settings = self._directory.settings()
+            roots = self._directory.roots(settings)
+            with Catalog(self._directory.catalog_file, roots) as catalog:
+                yield Writable(self._directory, settings, catalog, self._encoder())
+            self._settings = self._directory.settings()
+        self.close()
+
+    def _reading(self) -> Catalog:
+        if self._catalog is None:
+            self._settings = self._directory.settings()
+            roots = self._directory.roots(self._settings)
+            self._catalog = Catalog(self._directory.catalog_file, roots, read_only=True)
+        return self._catalog
+
+    def _encoder(self) -> Encoder:
+        if self._loaded is None:
+            self._loaded = Encoder(self._bundle)
+        return self._loaded
+
+    def _follow(self) -> Searcher:
+        """The searcher of the generation that is published now."""
+        generations = Generations(self._directory.chroma, self._directory.current_file)
+        number = generations.current()
+        if self._searcher is None or number != self._generation:
+            self.close()
+            self._searcher = self._searcher_of(generations, number)
+            self._generation = number
+        return self._searcher
+
+    def _searcher_of(self, generations: Generations, number: int) -> Searcher:
+        if not number:
+            raise UsageError(f"{self.path} has no photos yet; add some with `vsearch add PHOTOS`")
+        manifest = generations.manifest(number)
+        if manifest.fingerprint != self._settings.encoder:
+            raise EncoderMismatch(
+                f"generation {number} was made with encoder {manifest.fingerprint[:12]}, the index uses "
+                f"{self._settings.encoder[:12]}; run `vsearch rebuild`"
+            )
+        encoder = self._encoder()
+        self._collection = generations.open(number)
+        return Searcher(
+            self._directory,
+            self._settings,
+            self._reading(),
+            encoder,
+            self._collection,
+            manifest.sequence,
+        )
+
+    def _check_encoder(self, bundle: Bundle) -> Bundle:
+        expected = self._settings.encoder
+        if bundle.fingerprint != expected:
+            raise EncoderMismatch(
+                f"{self._directory.encoder} has fingerprint {bundle.fingerprint[:12]}, index.json expects "
+                f"{expected[:12]}: the encoder was replaced; restore that folder, or run `vsearch reencode`"
+            )
+        return bundle
+
+
+def _metric(name: str) -> Metric:
+    for metric in get_args(Metric):
+        if name == metric:
+            return metric  # type: ignore[no-any-return]
+    raise UsageError(f"metric must be one of {', '.join(get_args(Metric))}; received {name!r}")

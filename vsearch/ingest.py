@@ -1,0 +1,141 @@
+"""From files to vectors: read, hash, decode and encode, in batches, with a bounded look-ahead.
+
+A *batch* of a few files goes through all stages in one task, on one thread, and tasks run side by side.
+That keeps both cores busy without queues between the stages: a thread that waits for the disk or holds the
+interpreter lock leaves its core to another.  Results come back in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vsearch import files, hashing, images
+from vsearch.encoders import Encoder
+from vsearch.errors import PhotoError
+from vsearch.records import FileStat, Photo, PhotoFacts
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Batches of 4 pictures stay in the cache; 3 threads cover each other's waits on 2 cores (docs/speed.md).
+BATCH = 4
+THREADS_BEYOND_CORES = 1
+LOOK_AHEAD = 4  # batches waiting for each thread
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to read, and the catalog's row for its path, if there is one."""
+
+    file: FileStat
+    known: Photo | None = None
+
+    @property
+    def path(self) -> str:
+        """Absolute path."""
+        return files.absolute(self.file.root, self.file.path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What became of a job: encoded, recognised by its bytes, or failed.
+
+    Attributes:
+        job: the job.
+        sha256: of the bytes; ``None`` if they could not be read.
+        facts: with perceptual hashes; ``None`` unless decoded.
+        thumbnail: JPEG bytes.
+        pixels: uint8 [S, S, 3].
+        vector: float32 [D].
+        failure: why it failed.
+    """
+
+    job: Job
+    sha256: str | None = None
+    facts: PhotoFacts | None = None
+    thumbnail: bytes = b""
+    pixels: npt.NDArray[np.uint8] | None = None
+    vector: npt.NDArray[np.float32] | None = None
+    failure: PhotoError | None = None
+
+
+class Reader:
+    """Turns batches of jobs into readings.
+
+    Args:
+        encoder: shared by all threads.
+        max_megapixels: larger photos fail.
+        is_known: whether the catalog can settle a job by the SHA-256 of its bytes alone; called from
+            several threads.
+    """
+
+    def __init__(self, encoder: Encoder, max_megapixels: float, is_known: Callable[[Job, str], bool]) -> None:
+        self._encoder = encoder
+        self._max_megapixels = max_megapixels
+        self._is_known = is_known
+
+    def read(self, jobs: Sequence[Job]) -> list[Reading]:
+        """One batch, in order; a photo that fails is a reading with a failure."""
+        readings = [self._decode(job) for job in jobs]
+        pixels = [reading.pixels for reading in readings if reading.pixels is not None]
+        if not pixels:
+            return readings
+        vectors = iter(self._encoder.encode(np.stack(pixels)))
+        return [r if r.pixels is None else replace(r, vector=next(vectors)) for r in readings]
+
+    def _decode(self, job: Job) -> Reading:
+        sha256 = None
+        try:
+            data = files.read(job.path)
+            sha256 = files.digest(data)
+            if self._is_known(job, sha256):
+                return Reading(job, sha256)
+            return self._decoded(job, data, sha256)
+        except PhotoError as failure:
+            return Reading(job, sha256, failure=failure)
+
+    def _decoded(self, job: Job, data: bytes, sha256: str) -> Reading:
+        specification = self._encoder.specification
+        decoded = images.decode(
+            data,
+            specification.input_size,
+            specification.resize,
+            max_megapixels=self._max_megapixels,
+            name=job.path,
+        )
+        phash, dhash = hashing.perceptual_hashes(decoded.picture)
+        facts = replace(decoded.facts, phash=phash, dhash=dhash)
+        return Reading(job, sha256, facts, decoded.thumbnail, decoded.pixels)
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """``items`` in lists of ``size``, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def in_parallel(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """``map(function, items)`` on ``threads`` threads, in order, never far ahead of the consumer.
+
+    When the consumer stops early, what has not begun is dropped.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="vsearch")
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= threads * LOOK_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,84 @@
+"""What a scan changes: pure decisions, without files or databases.
+
+A file is judged twice.  Its stat alone says whether it must be read at all (:func:`needs_reading`); once it
+has been read, its SHA-256 says what happens to the catalog (:func:`settle`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from vsearch.records import FileStat, Photo
+
+Change = Literal["added", "updated", "moved", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """The bytes are known: the catalog gets ``photo``, nothing is decoded or encoded.
+
+    Attributes:
+        change: how it counts in the report.
+        photo: the row to write; its id is 0 when a new one is needed.
+    """
+
+    change: Change
+    photo: Photo
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """The bytes are new: decode and encode.
+
+    Attributes:
+        change: how it counts in the report.
+        photo_id: the id to keep, or 0 for a new one.
+    """
+
+    change: Change
+    photo_id: int
+
+
+def needs_reading(file: FileStat, known: Photo | None, *, retry_failed: bool = False) -> bool:
+    """Whether ``file`` is new or changed since the catalog saw it as ``known``."""
+    if known is None:
+        return True
+    same = (known.file.size, known.file.mtime_ns) == (file.size, file.mtime_ns)
+    return not same or (retry_failed and known.state == "failed")
+
+
+def settle(
+    file: FileStat,
+    sha256: str,
+    known: Photo | None,
+    same_bytes: Sequence[Photo],
+    vanished: Photo | None,
+    *,
+    retry_failed: bool = False,
+) -> Reuse | Encode:
+    """What to do with a file that was read.
+
+    Args:
+        file: where it is now.
+        sha256: of its bytes.
+        known: the catalog's row for this root and path.
+        same_bytes: ready photos with these bytes, anywhere.
+        vanished: one of them whose own file is gone, so that ``file`` is where it moved to.
+        retry_failed: decode a failed photo again even if its bytes are the same.
+    """
+    if known is not None and known.sha256 == sha256:
+        if known.state == "ready" or not retry_failed:
+            return Reuse("unchanged", replace(known, file=file))  # touched, not changed
+        return Encode("updated", known.id)
+    if same_bytes:
+        twin = same_bytes[0]
+        if known is not None:
+            return Reuse("updated", replace(twin, id=known.id, file=file))
+        if vanished is not None:
+            return Reuse("moved", replace(vanished, file=file))
+        return Reuse("added", replace(twin, id=0, file=file))
+    if known is not None:
+        return Encode("updated", known.id)
+    return Encode("added", 0)

@@ -1,0 +1,120 @@
+"""From the truth to a generation: what the catalog changed since the last one goes into the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+
+from vsearch.catalog import Catalog
+from vsearch.collection import Batch, Generations, HnswParameters, Metadata, batches_of
+from vsearch.directory import IndexDirectory, Settings
+from vsearch.errors import EncoderMismatch, IndexDamaged
+from vsearch.ingest import batched
+from vsearch.records import Photo
+from vsearch.segments import Segment
+
+# While a long build runs it publishes each time the collection has grown by half: what all the copies
+# and graph writes cost together then stays in proportion to the build.
+_GROWTH = 0.5
+_FIRST = 1024
+
+
+class Publisher:
+    """Publishes generations of one index; used by the holder of the lock.
+
+    Args:
+        directory, settings: of the index.
+        catalog: the truth.
+        dimension: D of the encoder's vectors.
+    """
+
+    def __init__(
+        self, directory: IndexDirectory, settings: Settings, catalog: Catalog, dimension: int
+    ) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._catalog = catalog
+        self._dimension = dimension
+        self._generations = Generations(directory.chroma, directory.current_file)
+
+    def publish(self) -> int:
+        """Publish what is new, if anything is; returns the current generation."""
+        base, covered, _ = self._base()
+        if base and not self._catalog.count_changed_since(covered):
+            return base
+        sequence = self._catalog.sequence()
+        number = self._generations.publish(
+            self._batches(covered),
+            (str(i) for i in self._catalog.unready_since(covered)) if base else (),
+            base=base,
+            sequence=sequence,
+            dimension=self._dimension,
+            metric=self._settings.metric,
+            fingerprint=self._settings.encoder,
+            hnsw=HnswParameters(),
+        )
+        with self._catalog.change() as change:
+            change.forget_removals(sequence)
+        return number
+
+    def publish_if_grown(self) -> None:
+        """Publish during a long build, at growing intervals."""
+        _, covered, count = self._base()
+        pending = self._catalog.count_changed_since(covered)
+        if pending >= max(_FIRST, count * _GROWTH):
+            self.publish()
+
+    def _base(self) -> tuple[int, int, int]:
+        """The generation to start from, the sequence it covers and its count; zeros for none."""
+        try:
+            number = self._generations.current()
+            manifest = self._generations.manifest(number) if number else None
+        except IndexDamaged:
+            return 0, 0, 0  # a damaged generation is not copied but replaced
+        if manifest is None or manifest.fingerprint != self._settings.encoder:
+            return 0, 0, 0
+        return number, manifest.sequence, manifest.count
+
+    def _batches(self, covered: int) -> Iterator[Batch]:
+        photos = self._catalog.changed_since(covered)
+        for number, group in groupby(photos, key=_segment_number):
+            with Segment(self._directory.segment("vectors", number)) as segment:
+                if segment.fingerprint != self._settings.encoder:
+                    raise EncoderMismatch(
+                        f"{segment.path} holds vectors of encoder {segment.fingerprint[:12]}, the index "
+                        f"uses {self._settings.encoder[:12]}; run `vsearch check`"
+                    )
+                yield from _segment_batches(segment, group, self._dimension)
+
+
+def _segment_batches(segment: Segment, photos: Iterable[Photo], dimension: int) -> Iterator[Batch]:
+    for some in batched(photos, batches_of(dimension, segment.rows)):
+        rows = [photo.vector.row for photo in some if photo.vector]
+        yield Batch([str(p.id) for p in some], segment.read_rows(rows), [_metadata(p) for p in some])
+
+
+def _segment_number(photo: Photo) -> int:
+    if photo.vector is None:
+        raise IndexDamaged(f"photo {photo.id} is ready but has no vector; run `vsearch check`")
+    return photo.vector.segment
+
+
+def _metadata(photo: Photo) -> Metadata:
+    """What Chroma knows of a photo; every key each time, since upserts merge."""
+    facts = photo.facts
+    return {
+        "path": _printable(photo.file.path),
+        "root": _printable(photo.file.root),
+        "sha256": photo.sha256,
+        "bytes": photo.file.size,
+        "width": facts.width if facts else None,
+        "height": facts.height if facts else None,
+        "format": facts.format if facts else None,
+        "camera": _printable(facts.camera) if facts and facts.camera else None,
+        "taken_at": facts.taken_at if facts else None,
+    }
+
+
+def _printable(path: str) -> str:
+    """Chroma takes valid Unicode only; the catalog has the exact name."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,195 @@
+"""The things that cross borders between modules, one frozen dataclass each.
+
+Paths are ``str`` as ``os.fsdecode`` gives them: names that are not UTF-8 carry surrogate escapes and
+turn back into the same bytes with ``os.fsencode``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["identical", "variant", "similar"]
+Metric = Literal["cosine", "euclidean"]
+ResizeMode = Literal["crop", "stretch", "pad"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """One file seen by a walk.
+
+    Attributes:
+        root: absolute path of the folder that was walked.
+        path: path relative to ``root``, with ``/`` between parts.
+        size: bytes.
+        mtime_ns: modification time, nanoseconds since the epoch.
+    """
+
+    root: str
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFacts:
+    """What a photo file says about itself, and its perceptual hashes.
+
+    Attributes:
+        width, height: pixels, upright (after EXIF orientation).
+        format: Pillow's format name, such as ``"JPEG"``.
+        taken_at: capture time as ``YYYY-MM-DDTHH:MM:SS``, local to the camera, or ``None``.
+        camera: make and model, or ``None``.
+        phash, dhash: 64-bit perceptual hashes of the upright picture, 16 hexadecimal digits, or
+            ``None`` when not computed.
+    """
+
+    width: int
+    height: int
+    format: str
+    taken_at: str | None = None
+    camera: str | None = None
+    phash: str | None = None
+    dhash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a row lies: segment number and row within it."""
+
+    segment: int
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One row of the catalog.
+
+    Attributes:
+        id: the photo's number, unique within the index and never reused.
+        file: root, relative path, size and mtime when it was last read.
+        sha256: hexadecimal digest of the file's bytes.
+        state: ``"ready"`` (has a vector) or ``"failed"`` (has a reason).
+        facts: what the file said about itself; ``None`` when it could not be read.
+        vector: where its vector lies; several photos with the same bytes share one.
+        thumbnail: where its thumbnail lies.
+        pixels: where its pixels lie, when they were kept.
+        reason, remedy: for failed photos.
+    """
+
+    id: int
+    file: FileStat
+    sha256: str | None
+    state: Literal["ready", "failed"]
+    facts: PhotoFacts | None = None
+    vector: Location | None = None
+    thumbnail: Location | None = None
+    pixels: Location | None = None
+    reason: str | None = None
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One answer to a query.
+
+    Attributes:
+        rank: 1 for the best.
+        path: absolute path of the photo.
+        score: cosine similarity to the query, in [-1, 1]; higher is better.
+        kind: ``identical`` (same bytes), ``variant`` (same picture, altered) or ``similar``.
+        id: the photo's id in the index, opaque.
+    """
+
+    rank: int
+    path: str
+    score: float
+    kind: Kind
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A photo that was left out: its absolute path, why, and what to do."""
+
+    path: str
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What ``add``, ``sync`` or ``build-index`` changed."""
+
+    added: int = 0
+    updated: int = 0
+    moved: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    skipped: Sequence[Skipped] = ()
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints; field names are a promise."""
+        return {
+            "added": self.added,
+            "updated": self.updated,
+            "moved": self.moved,
+            "removed": self.removed,
+            "unchanged": self.unchanged,
+            "skipped": [{"path": s.path, "reason": s.reason} for s in self.skipped],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """What ``encoders`` lists.
+
+    Attributes:
+        input_size: side of the square input, pixels.
+        dimension: length of the vectors, D.
+        parameters: weights of the network.
+        trained: whether the bundle holds trained weights.
+        fingerprint: SHA-256 of the bundle, hexadecimal; empty for an untrained architecture.
+    """
+
+    name: str
+    input_size: int
+    dimension: int
+    parameters: int
+    trained: bool
+    licence: str
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """What ``status`` reports; ``bytes`` has vectors, pixels, thumbnails and chroma."""
+
+    photos: int
+    failed: int
+    encoder: EncoderInfo
+    metric: Metric
+    generation: int
+    pending: int
+    bytes: dict[str, int] = field(default_factory=dict)
+    roots: Sequence[str] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``status --json`` prints; field names are a promise."""
+        return {
+            "photos": self.photos,
+            "failed": self.failed,
+            "encoder": {
+                "name": self.encoder.name,
+                "dimension": self.encoder.dimension,
+                "fingerprint": self.encoder.fingerprint,
+            },
+            "metric": self.metric,
+            "generation": self.generation,
+            "pending": self.pending,
+            "bytes": dict(self.bytes),
+            "roots": list(self.roots),
+        }

@@ -1,0 +1,1 @@
+"""Answers for eyes and for programs: tables, JSON lines, HTML pages."""

@@ -1,0 +1,74 @@
+"""The contact sheet: one HTML file with everything in it, that opens without a network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from vsearch import durable
+from vsearch.records import Match
+from vsearch.render.text import printable
+
+
+@dataclass(frozen=True, slots=True)
+class SheetRow:
+    """One query of a sheet: its name, its own picture (JPEG bytes or ``None``), and its matches."""
+
+    query: str
+    picture: bytes | None
+    matches: Sequence[Match]
+
+
+def write_sheet(path: Path, rows: Sequence[SheetRow], thumbnail: Callable[[str], bytes | None]) -> None:
+    """Write a contact sheet of ``rows`` to ``path``.
+
+    Args:
+        thumbnail: JPEG bytes of the photo with this id, or ``None``.
+
+    Raises:
+        StorageError: ``path`` cannot be written.
+    """
+    page = (
+        _environment()
+        .get_template("sheet.html")
+        .render(
+            rows=[
+                {
+                    "query": printable(row.query),
+                    "picture": _data_url(row.picture),
+                    "cards": [_card(match, thumbnail(match.id)) for match in row.matches],
+                }
+                for row in rows
+            ]
+        )
+    )
+    durable.write_atomic(path, page.encode("utf-8", "replace"))
+
+
+def _card(match: Match, thumbnail: bytes | None) -> dict[str, object]:
+    return {
+        "rank": match.rank,
+        "score": f"{match.score:.3f}",
+        "kind": match.kind,
+        "name": printable(Path(match.path).name),
+        "path": printable(match.path),
+        "link": _file_url(match.path),
+        "picture": _data_url(thumbnail),
+    }
+
+
+def _file_url(path: str) -> str:
+    return Path(path).as_uri()
+
+
+def _data_url(jpeg: bytes | None) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" if jpeg else ""
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("vsearch.render")
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)

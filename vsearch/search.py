@@ -1,0 +1,171 @@
+"""Answering queries: a picture to a vector, the collection's hits, the catalog's facts, a kind for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vsearch import files, hashing, images
+from vsearch.catalog import Catalog
+from vsearch.collection import Collection, Hit
+from vsearch.directory import IndexDirectory, Settings
+from vsearch.encoders import Encoder
+from vsearch.errors import IndexDamaged, UsageError
+from vsearch.ranking import cosine, normalised
+from vsearch.records import Kind, Match, Photo
+from vsearch.segments import Segment
+
+Vector = npt.NDArray[np.float32]
+Picture = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+
+# pHashes of one picture re-encoded, resized or recoloured are at most this far apart, those of unrelated
+# pictures 18 or more in 999 of 1,000 pairs (docs/encoders.md).
+_VARIANT_BITS = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A query picture, ready to be compared.
+
+    Attributes:
+        vector: float32 [D].
+        sha256: of the file's bytes, when it came as bytes; finds identical photos.
+        hashes: pHashes of its eight orientations; find variants.
+    """
+
+    vector: Vector
+    sha256: str | None
+    hashes: Sequence[str]
+
+
+class Searcher:
+    """Answers questions from one generation and the catalog beside it.
+
+    Args:
+        directory, settings: of the index.
+        catalog: open for reading.
+        encoder: of the index.
+        collection: the open generation.
+        covered: the catalog sequence that the generation covers.
+    """
+
+    def __init__(
+        self,
+        directory: IndexDirectory,
+        settings: Settings,
+        catalog: Catalog,
+        encoder: Encoder,
+        collection: Collection,
+        covered: int,
+    ) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._catalog = catalog
+        self._encoder = encoder
+        self._collection = collection
+        self._covered = covered
+
+    def ask(self, picture: Picture) -> Question:
+        """Decode and encode a query picture.
+
+        Raises:
+            PhotoError: it cannot be read.
+        """
+        source, sha256 = _bytes_of(picture)
+        specification = self._encoder.specification
+        decoded = images.decode(
+            source,
+            specification.input_size,
+            specification.resize,
+            max_megapixels=self._settings.max_megapixels,
+            thumbnail=False,
+            name=_name_of(picture),
+        )
+        vectors = self._encoder.encode(decoded.pixels[np.newaxis])
+        if self._settings.metric == "cosine":
+            vectors = normalised(vectors)
+        return Question(vectors[0], sha256, hashing.orientations(decoded.picture))
+
+    def answer(self, question: Question, k: int) -> list[Match]:
+        """The ``k`` best matches, best first; identical photos before all others."""
+        if k < 1:
+            raise UsageError(f"k must be at least 1; received {k}")
+        found = self._candidates(question, k)
+        twins = self._twins(question)
+        scores = self._scores(question, found, twins)
+        found.update((photo.id, photo) for photo in twins)
+        order = sorted(scores, key=lambda i: (found[i] not in twins, -scores[i], _path(found[i])))
+        return [
+            Match(rank, _path(photo), scores[photo.id], _kind(question, photo), str(photo.id))
+            for rank, photo in enumerate((found[i] for i in order[:k]), start=1)
+        ]
+
+    def _candidates(self, question: Question, k: int) -> dict[int, Photo]:
+        """The photos of the nearest hits; those removed since the generation are left out."""
+        gone = sum(1 for _ in self._catalog.unready_since(self._covered))
+        size = self._collection.count()
+        if not size:
+            return {}
+        hits = self._collection.search(question.vector[np.newaxis], min(size, k + gone))[0]
+        photos = self._catalog.get_many([_photo_id(hit) for hit in hits])
+        return {i: photo for i, photo in photos.items() if photo.state == "ready"}
+
+    def _twins(self, question: Question) -> list[Photo]:
+        if question.sha256 is None:
+            return []
+        same = self._catalog.with_digest(question.sha256)
+        return [photo for photo in same if photo.state == "ready"]
+
+    def _scores(
+        self, question: Question, found: dict[int, Photo], twins: Sequence[Photo]
+    ) -> dict[int, float]:
+        """Exact cosine scores from the stored vectors, whatever the collection approximated."""
+        scores: dict[int, float] = {}
+        by_segment: dict[int, list[Photo]] = {}
+        for photo in {**found, **{p.id: p for p in twins}}.values():
+            if photo.vector is None:
+                raise IndexDamaged(f"photo {photo.id} has no vector; run `vsearch check`")
+            by_segment.setdefault(photo.vector.segment, []).append(photo)
+        for number, photos in by_segment.items():
+            with Segment(self._directory.segment("vectors", number)) as segment:
+                vectors = segment.read_rows([p.vector.row for p in photos if p.vector])
+            exact = cosine(question.vector, vectors)
+            scores.update((p.id, float(s)) for p, s in zip(photos, exact, strict=True))
+        return scores
+
+
+def _bytes_of(picture: Picture) -> tuple[Picture, str | None]:
+    """What to decode, and the SHA-256 where there are bytes."""
+    if isinstance(picture, str | os.PathLike):
+        data = files.read(os.path.expanduser(os.fspath(picture)))
+        return data, files.digest(data)
+    if isinstance(picture, bytes):
+        return picture, files.digest(picture)
+    return picture, None
+
+
+def _name_of(picture: Picture) -> str | None:
+    return os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+
+
+def _photo_id(hit: Hit) -> int:
+    return int(hit.id)
+
+
+def _path(photo: Photo) -> str:
+    return files.absolute(photo.file.root, photo.file.path)
+
+
+def _kind(question: Question, photo: Photo) -> Kind:
+    if photo.sha256 is not None and photo.sha256 == question.sha256:
+        return "identical"
+    phash = photo.facts.phash if photo.facts else None
+    if phash and min(hashing.hamming(phash, h) for h in question.hashes) <= _VARIANT_BITS:
+        return "variant"
+    return "similar"

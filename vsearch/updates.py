@@ -1,0 +1,248 @@
+"""Bringing an index up to date with files: one run of ``add``, under the writer's lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vsearch import files
+from vsearch.catalog import Catalog
+from vsearch.committer import Committer, Tally, sweep
+from vsearch.directory import IndexDirectory, Settings
+from vsearch.encoders import Encoder
+from vsearch.errors import PhotoError, UsageError
+from vsearch.ingest import BATCH, THREADS_BEYOND_CORES, Job, Reader, batched, in_parallel
+from vsearch.plan import needs_reading
+from vsearch.publisher import Publisher
+from vsearch.records import FileStat, Skipped, SyncReport
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: files looked at, of how many, how many were encoded, how many skipped."""
+
+    done: int
+    total: int
+    encoded: int
+    skipped: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Writable:
+    """An index open for writing: what a run needs."""
+
+    directory: IndexDirectory
+    settings: Settings
+    catalog: Catalog
+    encoder: Encoder
+
+
+def add(
+    index: Writable,
+    photos: Sequence[str | os.PathLike[str]],
+    *,
+    retry_failed: bool = False,
+    on_progress: OnProgress | None = None,
+) -> SyncReport:
+    """Add the photos in files and folders; what is in the index and unchanged is left alone.
+
+    Raises:
+        UsageError: a path does not exist, or there is no photo in any of them.
+    """
+    total = count(photos, index.settings.exclude)
+    tally = Tally()
+    sources = [_source(path) for path in photos]
+    index = _with_roots(index, [root for root, _ in sources])
+    sweep(index.directory, index.catalog)
+    run = _Run(index, tally, retry_failed=retry_failed)
+    run.read(run.scan(sources), total, on_progress)
+    Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension).publish()
+    return tally.report()
+
+
+def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncReport:
+    """Take the photos at, and below, ``paths`` out of the index; no file is touched.
+
+    Raises:
+        UsageError: the index has no photo at one of them.
+    """
+    tally = Tally()
+    sweep(index.directory, index.catalog)
+    ids: dict[int, None] = {}
+    for path in paths:
+        found = dict.fromkeys(_ids_below(index.catalog, os.fspath(path)))
+        if not found:
+            raise UsageError(f"{os.fspath(path)}: the index has no photo there; see `vsearch status`")
+        ids.update(found)
+    with index.catalog.change() as change:
+        change.remove(ids)
+    tally.counts["removed"] = len(ids)
+    Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension).publish()
+    return tally.report()
+
+
+def _ids_below(catalog: Catalog, path: str) -> Iterator[int]:
+    # Photos may be gone, or links: both the path as given and where it really leads may be known.
+    given = os.path.abspath(os.path.expanduser(path))
+    for place in dict.fromkeys((given, os.path.realpath(given))):
+        for root in catalog.roots:
+            if not Path(place).is_relative_to(root):
+                if Path(root).is_relative_to(place):
+                    yield from (photo.id for photo in catalog.below(root, ""))
+                continue
+            relative = os.path.relpath(place, root)
+            relative = "" if relative == "." else relative
+            photo = catalog.find(root, relative)
+            if photo is not None:
+                yield photo.id
+            yield from (photo.id for photo in catalog.below(root, relative))
+
+
+def count(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> int:
+    """How many photos the files and folders hold, without reading any.
+
+    Raises:
+        UsageError: a path does not exist, or there is no photo in any of them.
+    """
+    unreadable: list[Skipped] = []
+    total = sum(1 for source in photos for _ in _found(*_source(source), exclude, unreadable.append))
+    if not total:
+        raise UsageError(_nothing(photos, unreadable))
+    return total
+
+
+class _Run:
+    """One pass over files."""
+
+    def __init__(self, index: Writable, tally: Tally, *, retry_failed: bool) -> None:
+        self._index = index
+        self._tally = tally
+        self._retry_failed = retry_failed
+        self._roots = sorted(index.catalog.roots, key=len, reverse=True)
+
+    def scan(self, sources: Sequence[tuple[str, str | None]]) -> Iterator[FileStat]:
+        """Every photo in ``sources``, each under the root that it belongs to."""
+        for root, name in sources:
+            exclude = self._index.settings.exclude
+            for file in _found(root, name, exclude, self._tally.skipped.append):
+                yield self._rooted(file)
+
+    def read(self, found: Iterator[FileStat], total: int, on_progress: OnProgress | None) -> None:
+        """Read what is new or changed among ``found`` and commit it, publishing on the way."""
+        index = self._index
+        never = Reader(index.encoder, index.settings.max_megapixels, lambda job, sha256: False)
+        committer = Committer(
+            index.directory,
+            index.settings,
+            index.catalog,
+            self._tally,
+            lambda job: never.read([job])[0],
+            retry_failed=self._retry_failed,
+        )
+        reader = Reader(index.encoder, index.settings.max_megapixels, committer.is_known)
+        publisher = Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension)
+        counter = _Counter(self._tally, total, on_progress)
+        threads = (os.cpu_count() or 1) + THREADS_BEYOND_CORES
+        batches = batched(self._jobs(found, counter), BATCH)
+        try:
+            for readings in in_parallel(reader.read, batches, threads):
+                for reading in readings:
+                    if committer.take(reading):
+                        publisher.publish_if_grown()
+                    counter.step(encoded=reading.vector is not None)
+        except KeyboardInterrupt:
+            committer.commit()  # what is encoded is kept
+            raise
+        except BaseException:
+            committer.abandon()
+            raise
+        committer.commit()
+
+    def _jobs(self, found: Iterator[FileStat], counter: _Counter) -> Iterator[Job]:
+        for file in found:
+            known = self._index.catalog.find(file.root, file.path)
+            if needs_reading(file, known, retry_failed=self._retry_failed):
+                yield Job(file, known)
+                continue
+            assert known is not None
+            if known.state == "failed":
+                path = files.absolute(file.root, file.path)
+                self._tally.skipped.append(Skipped(path, known.reason or "", known.remedy or ""))
+            else:
+                self._tally.counts["unchanged"] += 1
+            counter.step(encoded=False)
+
+    def _rooted(self, file: FileStat) -> FileStat:
+        """``file`` under the innermost root that holds it, so that no file has two rows."""
+        path = files.absolute(file.root, file.path)
+        for root in self._roots:
+            if root == file.root:
+                return file
+            if path.startswith(root.rstrip(os.sep) + os.sep):
+                return FileStat(root, os.path.relpath(path, root), file.size, file.mtime_ns)
+        return file
+
+
+class _Counter:
+    """Tells ``on_progress`` how far the run is."""
+
+    def __init__(self, tally: Tally, total: int, on_progress: OnProgress | None) -> None:
+        self._tally = tally
+        self._total = total
+        self._on_progress = on_progress
+        self._done = 0
+        self._encoded = 0
+
+    def step(self, *, encoded: bool) -> None:
+        self._done += 1
+        self._encoded += encoded
+        if self._on_progress:
+            skipped = len(self._tally.skipped)
+            self._on_progress(Progress(self._done, self._total, self._encoded, skipped))
+
+
+def _found(
+    root: str, name: str | None, exclude: Sequence[str], on_error: Callable[[Skipped], None]
+) -> Iterable[FileStat]:
+    if name is None:
+        return files.walk(root, exclude, on_error)
+    return [files.stat_file(files.absolute(root, name))]
+
+
+def _source(path: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """A folder as ``(folder, None)``, a file as ``(its folder, its name)``; both resolved."""
+    given = os.path.realpath(os.path.expanduser(os.fspath(path)))
+    if os.path.isdir(given):
+        if not os.access(given, os.R_OK | os.X_OK):
+            raise UsageError(f"cannot read {path}: permission denied; make it readable for this user")
+        return given, None
+    try:
+        file = files.stat_file(given)
+    except PhotoError as error:
+        raise UsageError(str(error)) from error
+    return file.root, file.path
+
+
+def _with_roots(index: Writable, wanted: Iterable[str]) -> Writable:
+    """The index with every folder of ``wanted`` inside one of its roots."""
+    settings = index.settings
+    for root in wanted:
+        known = index.directory.roots(settings)
+        if not any(Path(root).is_relative_to(r) for r in known):
+            settings = index.directory.with_root(settings, root)
+    if settings is not index.settings:
+        index.directory.write_settings(settings)
+        index.catalog.roots = index.directory.roots(settings)
+    return Writable(index.directory, settings, index.catalog, index.encoder)
+
+
+def _nothing(photos: Sequence[str | os.PathLike[str]], skipped: Sequence[Skipped]) -> str:
+    names = ", ".join(os.fspath(path) for path in photos)
+    why = f" ({len(skipped)} folders could not be read)" if skipped else ""
+    known = "jpg, png, webp, gif, tiff, bmp, avif, heic, jp2, ppm, ico"
+    return f"no photos in {names}{why}; vsearch looks for files that end in {known} and the like"
