@@ -215,7 +215,8 @@ def _opened(source: Source, max_megapixels: float, name: str) -> Iterator[Image.
     except (PhotoError, UsageError):
         raise
     except Exception as error:  # Pillow's decoders raise whatever their parsers stumble over
-        raise _explained(error, image, name, max_megapixels) from error
+        kind = image.format if image is not None else None
+        raise _explained(error, kind, name, max_megapixels) from error
 
 
 def _open_file(
@@ -225,17 +226,20 @@ def _open_file(
     head = _head(file)
     if not head:
         raise PhotoError(name, "empty file", "delete it, or restore it from a backup")
-    heif = head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS and b"avif" not in head
-    if heif:
+    kind = _begins_as(head)
+    if kind == "HEIF":
         _register_heif(name)
     _allow(max_megapixels)
     try:
-        return Image.open(file, formats=("HEIF",) if heif else FORMATS)
-    except UnidentifiedImageError as error:
-        raise _unidentified(name, "HEIF" if heif else _begins_as(head)) from error
+        return Image.open(file, formats=("HEIF",) if kind == "HEIF" else FORMATS)
+    except Exception as error:
+        raise _explained(error, kind, name, max_megapixels) from error
 
 
 def _begins_as(head: bytes) -> str | None:
+    """The format that a file claims to have, damaged or not; ``None`` if it looks like none."""
+    if head[4:8] == b"ftyp":
+        return "AVIF" if b"avi" in head else "HEIF" if head[8:12] in HEIF_BRANDS else None
     return next((kind for begin, kind in BEGINNINGS.items() if head.startswith(begin)), None)
 
 
@@ -296,8 +300,8 @@ def _bomb(name: str, pixels: int, max_megapixels: float) -> PhotoError:
     return PhotoError(name, reason, "if it is a real photo, raise --max-megapixels")
 
 
-def _explained(error: Exception, image: Image.Image | None, name: str, max_megapixels: float) -> PhotoError:
-    """What went wrong, in the words of people."""
+def _explained(error: Exception, kind: str | None, name: str, max_megapixels: float) -> PhotoError:
+    """What went wrong with a photo of format ``kind``, in the words of people."""
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         found = re.search(r"\((\d+) pixels\)", str(error))
         return _bomb(name, int(found[1]) if found else 0, max_megapixels)
@@ -305,17 +309,12 @@ def _explained(error: Exception, image: Image.Image | None, name: str, max_megap
         return PhotoError(name, "not enough memory to decode it", "make the picture smaller")
     if isinstance(error, OSError) and error.errno is not None:
         return _unreadable(error, name)
+    if isinstance(error, UnidentifiedImageError) and kind is None:
+        return PhotoError(name, "not an image, or one of an unknown format", UNSUPPORTED)
     if "conversion from" in str(error):
         return PhotoError(name, "its kind of colour is not supported", "save it as RGB")
-    kind = (image.format if image is not None else None) or "image"
     cut = isinstance(error, OSError | EOFError) and re.search("truncated|EOF", str(error), re.I)
-    return PhotoError(name, f"{'truncated' if cut else 'damaged'} {kind}", DAMAGED)
-
-
-def _unidentified(name: str, kind: str | None) -> PhotoError:
-    if kind is None:
-        return PhotoError(name, "not an image, or one of an unknown format", UNSUPPORTED)
-    return PhotoError(name, f"damaged {kind}", DAMAGED)
+    return PhotoError(name, f"{'truncated' if cut else 'damaged'} {kind or 'image'}", DAMAGED)
 
 
 def _unreadable(error: OSError, name: str) -> PhotoError:

@@ -1,0 +1,50 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import vsearch
+from tests import album, toy
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture(scope="session")
+def toy_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the toy encoder."""
+    return toy.write_toy_encoder(tmp_path_factory.mktemp("encoders") / "toy")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with a dozen pictures in two subfolders."""
+    folder = tmp_path / "photos"
+    album.write_album(folder, 12)
+    return folder
+
+
+@pytest.fixture
+def index(tmp_path: Path, photos: Path, toy_encoder: Path) -> vsearch.Index:
+    """An index of ``photos`` with the toy encoder."""
+    made = vsearch.Index.create(tmp_path / "made.vsearch", encoder=toy_encoder)
+    made.add(photos)
+    return made
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Run:
+    """Runs the real command line in ``tmp_path``, without the caller's VSEARCH_INDEX."""
+    environment = {n: v for n, v in os.environ.items() if n != "VSEARCH_INDEX"}
+
+    def run(*arguments: str | os.PathLike[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        given = {"cwd": tmp_path, "env": environment, "capture_output": True, "timeout": 120, **options}
+        return subprocess.run([sys.executable, "-m", "vsearch", *arguments], **given)  # type: ignore[call-overload,no-any-return]
+
+    return run

@@ -1,0 +1,5 @@
+"""``python -m vsearch`` is ``vsearch``."""
+
+from vsearch.cli import main
+
+main()
