@@ -1,0 +1,140 @@
+"""The catalog: rows, changes, sequences."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vsearch.catalog import Catalog, SegmentRow
+from vsearch.errors import IndexDamaged, VersionMismatch
+from vsearch.records import FileStat, Location, Photo, PhotoFacts
+
+ROOTS = ["/photos", "/nas/more photos"]
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    with Catalog(tmp_path / "catalog.sqlite", ROOTS, create=True) as catalog:
+        yield catalog
+
+
+def photo(photo_id: int, path: str, **changes: object) -> Photo:
+    facts = PhotoFacts(4000, 3000, "JPEG", "2024-05-01T12:30:00", "Canon EOS R5", "a" * 16, "b" * 16)
+    made = Photo(
+        photo_id,
+        FileStat("/photos", path, 1234, 5678),
+        f"{photo_id:064x}",
+        "ready",
+        facts,
+        Location(1, photo_id),
+        Location(1, photo_id),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def put(catalog: Catalog, *photos: Photo) -> int:
+    with catalog.change() as change:
+        change.put(photos)
+    return change.sequence
+
+
+NAMES = ["plain.jpg", "a b'c\"d\n.jpg", "ümlaut/😀.jpg", os.fsdecode(b"raw-\xff\xfe.jpg"), "-dash", "%_*"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_name_comes_back_as_it_was(catalog: Catalog, name: str) -> None:
+    stored = photo(1, name, reason=name)
+    put(catalog, stored)
+    assert catalog.find("/photos", name) == stored
+    assert catalog.find(ROOTS[1], name) is None
+    assert list(catalog.photos()) == [stored]
+
+
+def test_below_finds_what_is_in_a_folder_and_nothing_beside_it(catalog: Catalog) -> None:
+    names = ["a/1.jpg", "a/b/2.jpg", "a.jpg", "a-b/3.jpg", "a0/4.jpg", "ab/5.jpg"]
+    put(catalog, *(photo(n, name) for n, name in enumerate(names, 1)))
+    assert [p.file.path for p in catalog.below("/photos", "a")] == ["a/1.jpg", "a/b/2.jpg"]
+    assert len(list(catalog.below("/photos", ""))) == len(names)
+
+
+def test_a_sequence_tells_what_a_generation_lacks(catalog: Catalog) -> None:
+    first = put(catalog, photo(1, "1.jpg"), photo(2, "2.jpg"))
+    put(catalog, photo(2, "2.jpg", sha256="f" * 64), photo(3, "3.jpg", state="failed", vector=None))
+    with catalog.change() as change:
+        change.remove([1])
+    assert [p.id for p in catalog.changed_since(0)] == [2]
+    assert [p.id for p in catalog.changed_since(first)] == [2]
+    assert sorted(catalog.unready_since(first)) == [1, 3]
+    assert catalog.count_changed_since(first) == 3
+    assert catalog.count_changed_since(catalog.sequence()) == 0
+
+
+def test_a_change_that_fails_changes_nothing(catalog: Catalog) -> None:
+    put(catalog, photo(1, "1.jpg"))
+    before = catalog.sequence()
+    with pytest.raises(RuntimeError), catalog.change() as change:
+        change.put([photo(2, "2.jpg")])
+        raise RuntimeError
+    assert catalog.sequence() == before
+    assert [p.id for p in catalog.photos()] == [1]
+
+
+def test_two_photos_may_swap_names_in_one_change(catalog: Catalog) -> None:
+    a, b = photo(1, "a.jpg"), photo(2, "b.jpg")
+    put(catalog, a, b)
+    put(catalog, replace(a, file=b.file), replace(b, file=a.file))
+    assert {p.id: p.file.path for p in catalog.photos()} == {1: "b.jpg", 2: "a.jpg"}
+    assert list(catalog.unready_since(0)) == []
+
+
+def test_a_photo_that_takes_anothers_place_removes_it(catalog: Catalog) -> None:
+    a, b = photo(1, "a.jpg"), photo(2, "b.jpg")
+    put(catalog, a, b)
+    put(catalog, replace(a, file=b.file))
+    assert [p.id for p in catalog.photos()] == [1]
+    assert list(catalog.unready_since(0)) == [2]
+
+
+def test_ids_are_never_used_twice(catalog: Catalog) -> None:
+    put(catalog, photo(7, "7.jpg"))
+    with catalog.change() as change:
+        change.remove([7])
+    assert catalog.next_id() == 8
+
+
+def test_segments_are_counted_on_until_dropped(catalog: Catalog) -> None:
+    row = SegmentRow("vectors", 3, 10, "c" * 64)
+    with catalog.change() as change:
+        change.add_segment(row)
+    assert catalog.segments("vectors") == [row]
+    assert catalog.next_segment() == 4
+    with catalog.change() as change:
+        change.drop_segment("vectors", 3)
+    assert catalog.segments("vectors") == []
+
+
+def test_a_missing_or_foreign_file_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(IndexDamaged, match="missing"):
+        Catalog(tmp_path / "none.sqlite", ())
+    (tmp_path / "text.sqlite").write_text("this is not a database, whatever its name says" * 100)
+    with pytest.raises(IndexDamaged, match=r"text\.sqlite is damaged"):
+        Catalog(tmp_path / "text.sqlite", ())
+
+
+def test_another_format_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    with Catalog(path, (), create=True) as catalog:
+        catalog._db.execute("UPDATE meta SET value = 99 WHERE key = 'format_version'")
+    with pytest.raises(VersionMismatch, match="format 99"):
+        Catalog(path, ())
+
+
+def test_a_reader_sees_a_commit_and_needs_no_right_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.sqlite"
+    with Catalog(path, ROOTS, create=True) as writer, Catalog(path, ROOTS, read_only=True) as reader:
+        put(writer, photo(1, "1.jpg"))
+        assert reader.count("ready") == 1

@@ -1,0 +1,12 @@
+"""Photos to pixels: decode, turn upright, resize (the one module that knows Pillow's decoders).
+
+The order matters: open, check the pixel count, let libjpeg shrink while it decodes (``draft``),
+load, scale deep grey to 8 bits, composite transparency on white, turn upright, and only then
+resize.  All results come from one small working picture: a 12-megapixel JPEG costs a fraction of
+its full decode.
+"""
+
+from vsearch.images.decoding import Box, Decoded, decode, read_pixels
+from vsearch.images.opening import MAX_MEGAPIXELS, Source, from_array
+
+__all__ = ["MAX_MEGAPIXELS", "Box", "Decoded", "Source", "decode", "from_array", "read_pixels"]
