@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 import vsearch
 from tests import album, toy
 
+ROOT = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
@@ -42,9 +43,21 @@ def index(tmp_path: Path, photos: Path, toy_encoder: Path) -> vsearch.Index:
 def command(tmp_path: Path) -> Run:
     """Runs the real command line in ``tmp_path``, without the caller's VSEARCH_INDEX."""
     environment = {n: v for n, v in os.environ.items() if n != "VSEARCH_INDEX"}
+    environment["PYTHONPATH"] = str(ROOT)
 
-    def run(*arguments: str | os.PathLike[str], **options: object) -> subprocess.CompletedProcess[bytes]:
-        given = {"cwd": tmp_path, "env": environment, "capture_output": True, "timeout": 120, **options}
-        return subprocess.run([sys.executable, "-m", "vsearch", *arguments], **given)  # type: ignore[call-overload,no-any-return]
+    def run(
+        *arguments: str | os.PathLike[str],
+        cwd: Path = tmp_path,
+        variables: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "vsearch", *arguments],
+            cwd=cwd,
+            env=environment | dict(variables or {}),
+            input=stdin,
+            capture_output=True,
+            timeout=120,
+        )
 
     return run

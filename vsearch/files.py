@@ -22,6 +22,16 @@ PHOTO_SUFFIXES = frozenset(
     )
     for suffix in suffixes
 )
+# Pictures that are not read: listed as skipped, so that nobody believes them indexed.
+# fmt: off
+OTHER_PICTURES = frozenset((
+    ".3fr", ".ai", ".arw", ".blp", ".cdr", ".cr2", ".cr3", ".cur", ".dcr", ".dds", ".djvu", ".dng", ".eps",
+    ".erf", ".exr", ".fit", ".fits", ".flc", ".fli", ".gpl", ".hdr", ".icns", ".iiq", ".jxl", ".k25",
+    ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pcd", ".pcx", ".pef", ".psb", ".psd", ".raf",
+    ".raw", ".rw2", ".rwl", ".sgi", ".sr2", ".srf", ".srw", ".svg", ".svgz", ".tga", ".wmf", ".x3f",
+    ".xbm", ".xcf", ".xpm",
+))
+# fmt: on
 # Thumbnails that Synology NAS boxes keep beside the photos; hidden folders are skipped as well.
 SKIPPED_FOLDERS = frozenset(("@eaDir",))
 REMEDIES = {
@@ -34,8 +44,9 @@ REMEDIES = {
 def walk(root: str, exclude: Sequence[str], on_error: Callable[[Skipped], None]) -> Iterator[FileStat]:
     """Every photo under ``root``, folder by folder, names sorted by their bytes.
 
-    A photo is a regular file with a suffix of :data:`PHOTO_SUFFIXES`, whatever its case.  Links to
-    files and folders are followed; a folder that is reached twice, by a loop say, is walked once.
+    A photo is a regular file with a suffix of :data:`PHOTO_SUFFIXES` or :data:`OTHER_PICTURES`, in
+    any case.  Links to files and folders are followed; a folder that is reached twice, by a loop
+    say, is walked once.
     Hidden files and folders and ``@eaDir`` are left out.  Memory is bounded by the largest folder.
 
     Args:
@@ -97,7 +108,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_photo_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in PHOTO_SUFFIXES or suffix in OTHER_PICTURES
 
 
 def _seen(
@@ -141,6 +153,17 @@ def stat_file(path: str) -> FileStat:
         raise PhotoError(path, "not a regular file", "name a photo")
     root, name = os.path.split(path)
     return FileStat(root, name, status.st_size, status.st_mtime_ns)
+
+
+def check_format(path: str) -> None:
+    """Refuse, before it is read, a picture of a format that vsearch does not read.
+
+    Raises:
+        PhotoError: its suffix is one of :data:`OTHER_PICTURES`.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix in OTHER_PICTURES:
+        raise PhotoError(path, f"{suffix} files are not read", "export it as JPEG, PNG or TIFF")
 
 
 def absolute(root: str, path: str) -> str:

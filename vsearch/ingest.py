@@ -94,6 +94,7 @@ class Reader:
     def _decode(self, job: Job) -> Reading:
         sha256 = None
         try:
+            files.check_format(job.path)
             data = files.read(job.path)
             sha256 = files.digest(data)
             if self._is_known(job, sha256):

@@ -1,0 +1,321 @@
+"""The index as a Python program meets it: real files, real Chroma, the toy encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vsearch
+from tests import album, toy
+from vsearch import images
+
+
+def names(matches: list[vsearch.Match]) -> list[str]:
+    return [Path(match.path).name for match in matches]
+
+
+def test_each_photo_finds_itself_first_and_identical(index: vsearch.Index, photos: Path) -> None:
+    for path in sorted(photos.rglob("*.*")):
+        first = index.query(path, k=3)[0]
+        assert (first.path, first.kind, first.rank) == (str(path), "identical", 1)
+        assert first.score == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_reencoded_copy_is_a_variant(index: vsearch.Index, tmp_path: Path) -> None:
+    copy = album.write(tmp_path / "copy.jpg", 4, quality=70)
+    first = index.query(copy, k=1)[0]
+    assert (Path(first.path).name, first.kind) == ("photo004.png", "variant")
+    assert 0.99 < first.score < 1
+
+
+def test_scores_fall_and_ranks_rise(index: vsearch.Index) -> None:
+    matches = index.query(album.picture(99), k=12)
+    assert [match.rank for match in matches] == list(range(1, 13))
+    scores = [match.score for match in matches]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_scores_are_the_cosines_of_the_vectors(index: vsearch.Index, photos: Path, toy_encoder: Path) -> None:
+    from vsearch.encoders import Encoder, resolve
+
+    encoder = Encoder(resolve(toy_encoder))
+    paths = sorted(photos.rglob("*.*"))
+    stack = np.stack([images.read_pixels(path, toy.SIZE, "stretch") for path in paths])
+    vectors = encoder.encode(stack)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = dict(zip(map(str, paths), vectors @ vectors[0], strict=True))
+    for match in index.query(paths[0], k=12):
+        assert match.score == pytest.approx(expected[match.path], abs=1e-5)
+
+
+@pytest.mark.parametrize("form", ["path", "bytes", "picture", "array", "floats"])
+def test_a_query_may_take_any_form(index: vsearch.Index, photos: Path, form: str) -> None:
+    path = photos / "day0" / "photo004.png"
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    array = np.asarray(picture)
+    forms = {
+        "path": path,
+        "bytes": path.read_bytes(),
+        "picture": picture,
+        "array": array,
+        "floats": array.astype(np.float32) / 255,
+    }
+    assert names(index.query(forms[form], k=1)) == ["photo004.png"]
+
+
+def test_unchanged_photos_are_not_read_again(index: vsearch.Index, photos: Path) -> None:
+    for path in photos.rglob("*.*"):
+        status = path.stat()
+        path.write_bytes(b"x" * status.st_size)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = index.add(photos)
+    assert (report.unchanged, report.added, report.skipped) == (12, 0, ())
+
+
+def test_new_photos_are_added_without_rebuilding(index: vsearch.Index, photos: Path) -> None:
+    before = {f.name: f.stat().st_mtime_ns for f in (index.path / "vectors").iterdir()}
+    new = album.write(photos / "new.png", 50)
+    assert index.add(photos).added == 1
+    assert names(index.query(new, k=1)) == ["new.png"]
+    after = {f.name: f.stat().st_mtime_ns for f in (index.path / "vectors").iterdir()}
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1
+
+
+def test_a_single_photo_can_be_added_to_its_folders_root(index: vsearch.Index, photos: Path) -> None:
+    new = album.write(photos / "day0" / "new.png", 50)
+    assert index.add(new).added == 1
+    assert len(index.status().roots) == 1
+
+
+def test_an_edited_photo_gets_a_new_vector_under_its_id(index: vsearch.Index, photos: Path) -> None:
+    path = photos / "day0" / "photo004.png"
+    old = index.query(path, k=1)[0]
+    album.write(path, 77)
+    assert index.add(photos).updated == 1
+    new = index.query(path, k=1)[0]
+    assert (new.id, new.path, new.kind) == (old.id, str(path), "identical")
+    assert index.query(album.picture(77), k=1)[0].id == old.id
+
+
+def test_a_moved_photo_keeps_its_id_and_costs_nothing(index: vsearch.Index, photos: Path) -> None:
+    path = photos / "day0" / "photo004.png"
+    old = index.query(path, k=1)[0]
+    moved = path.rename(photos / "elsewhere.png")
+    report = index.add(photos)
+    assert (report.moved, report.added, report.updated) == (1, 0, 0)
+    new = index.query(moved, k=1)[0]
+    assert (new.id, new.path, new.kind) == (old.id, str(moved), "identical")
+    assert len(list((index.path / "vectors").iterdir())) == 1
+
+
+def test_copies_share_one_vector_and_are_both_identical(index: vsearch.Index, photos: Path) -> None:
+    original = photos / "day0" / "photo004.png"
+    shutil.copy(original, photos / "copy.png")
+    assert index.add(photos).added == 1
+    matches = index.query(original, k=2)
+    assert {Path(m.path).name for m in matches} == {"photo004.png", "copy.png"}
+    assert [m.kind for m in matches] == ["identical", "identical"]
+    assert len(list((index.path / "vectors").iterdir())) == 1
+
+
+def test_copies_in_one_run_are_encoded_once(tmp_path: Path, toy_encoder: Path) -> None:
+    original = album.write(tmp_path / "photos" / "a.png", 1)
+    for n in range(5):
+        shutil.copy(original, tmp_path / "photos" / f"copy{n}.png")
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder)
+    assert index.add(tmp_path / "photos").added == 6
+    assert [m.kind for m in index.query(original, k=9)] == ["identical"] * 6
+
+
+def test_removed_photos_are_gone_and_their_files_stay(index: vsearch.Index, photos: Path) -> None:
+    assert index.remove(photos / "day0").removed == 6
+    assert index.status().photos == 6
+    assert all("day1" in match.path for match in index.query(album.picture(4), k=12))
+    assert len(list(photos.rglob("*.png"))) == 6
+    with pytest.raises(vsearch.UsageError, match="no photo there"):
+        index.remove(photos / "day0")
+
+
+def test_a_bad_photo_is_one_skip_and_is_remembered(index: vsearch.Index, photos: Path) -> None:
+    (photos / "bad.jpg").write_bytes(b"no picture at all")
+    (photos / "film.psd").write_bytes(b"8BPS")
+    report = index.add(photos)
+    assert {Path(s.path).name for s in report.skipped} == {"bad.jpg", "film.psd"}
+    assert all(s.reason and s.remedy for s in report.skipped)
+    assert index.status().failed == 2
+    assert len(index.add(photos).skipped) == 2
+    album.write(photos / "bad.jpg", 60)
+    assert index.add(photos).updated == 1
+    assert [Path(s.path).name for s in index.failed()] == ["film.psd"]
+
+
+def test_a_photo_that_turns_bad_is_no_longer_found(index: vsearch.Index, photos: Path) -> None:
+    path = photos / "day0" / "photo004.png"
+    path.write_bytes(b"torn")
+    assert len(index.add(photos).skipped) == 1
+    assert str(path) not in [m.path for m in index.query(album.picture(4), k=12)]
+    assert (index.status().photos, index.status().failed) == (11, 1)
+
+
+def test_a_folder_inside_a_root_is_no_new_root(index: vsearch.Index, photos: Path) -> None:
+    assert index.add(photos / "day1").unchanged == 6
+    assert index.status().roots == [str(photos)]
+
+
+def test_a_root_around_a_root_doubles_nothing(index: vsearch.Index, photos: Path, tmp_path: Path) -> None:
+    album.write(tmp_path / "outside.png", 70)
+    report = index.add(tmp_path)
+    assert (report.added, report.unchanged) == (1, 12)
+    assert index.status().photos == 13
+
+
+def test_excluded_photos_are_left_out(photos: Path, tmp_path: Path, toy_encoder: Path) -> None:
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder, exclude=["day1/*"])
+    assert index.add(photos).added == 6
+    assert index.add(photos).unchanged == 6
+
+
+def test_an_index_moves_with_its_photos(photos: Path, tmp_path: Path, toy_encoder: Path) -> None:
+    index = vsearch.Index.create(photos / ".vsearch", encoder=toy_encoder)
+    index.add(photos)
+    index.close()
+    moved = photos.rename(tmp_path / "moved")
+    index = vsearch.Index.open(moved / ".vsearch")
+    match = index.query(moved / "day0" / "photo004.png", k=1)[0]
+    assert (match.path, match.kind) == (str(moved / "day0" / "photo004.png"), "identical")
+    assert index.add(moved).unchanged == 12
+
+
+def test_status_counts_and_measures(index: vsearch.Index) -> None:
+    status = index.status().as_json()
+    assert (status["photos"], status["failed"], status["pending"], status["generation"]) == (12, 0, 0, 1)
+    assert status["encoder"]["name"] == "toy"
+    assert status["encoder"]["dimension"] == toy.DIMENSION
+    assert status["bytes"]["vectors"] > 12 * toy.DIMENSION * 4
+    assert status["bytes"]["pixels"] == 0
+    json.dumps(status)
+
+
+def test_pixels_are_kept_when_asked(photos: Path, tmp_path: Path, toy_encoder: Path) -> None:
+    from vsearch.segments import Segment
+
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder, keep_pixels=True)
+    index.add(photos)
+    with Segment(index.path / "pixels" / "000001.h5") as segment:
+        assert segment.read().shape == (12, toy.SIZE, toy.SIZE, 3)
+        stored, ids = segment.read(), list(segment.ids())
+    photo = index.photo(index.query(photos / "day0" / "photo004.png", k=1)[0].id)
+    assert photo is not None
+    expected = images.read_pixels(index.path_of(photo), toy.SIZE, "stretch")
+    np.testing.assert_array_equal(stored[ids.index(photo.id)], expected)
+
+
+def test_a_thumbnail_is_a_small_jpeg(index: vsearch.Index, photos: Path) -> None:
+    import io
+
+    match = index.query(photos / "day0" / "photo004.png", k=1)[0]
+    thumbnail = index.thumbnail(match.id)
+    assert thumbnail is not None
+    assert Image.open(io.BytesIO(thumbnail)).size == (96, 64)
+    assert index.thumbnail("999") is None
+    assert index.thumbnail("../../etc/passwd") is None
+
+
+def test_capture_time_and_camera_reach_catalog_and_collection(tmp_path: Path, toy_encoder: Path) -> None:
+    from vsearch.collection import Generations
+
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Canon", "Canon EOS R5"
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:17 18:30:00"
+    album.write(tmp_path / "photos" / "a.jpg", 1, exif=exif)
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder)
+    index.add(tmp_path / "photos")
+    photo = index.photo("1")
+    assert photo is not None and photo.facts is not None
+    assert (photo.facts.camera, photo.facts.taken_at) == ("Canon EOS R5", "2024-05-17T18:30:00")
+    with Generations(index.path / "chroma", index.path / "CURRENT").open(1) as collection:
+        metadata = collection.search(np.ones((1, toy.DIMENSION), np.float32), 1)[0][0].metadata
+    assert metadata["camera"] == "Canon EOS R5"
+    assert metadata["taken_at"] == "2024-05-17T18:30:00"
+    assert (metadata["width"], metadata["height"], metadata["path"]) == (96, 64, "a.jpg")
+
+
+# -- what goes wrong -----------------------------------------------------------------------------
+
+
+def test_an_empty_folder_makes_no_index(tmp_path: Path, toy_encoder: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(vsearch.UsageError, match="no photos in"):
+        vsearch.Index.build(tmp_path / "i.vsearch", [tmp_path / "empty"], encoder=toy_encoder)
+    assert not (tmp_path / "i.vsearch").exists()
+
+
+def test_an_index_without_photos_says_so(tmp_path: Path, toy_encoder: Path) -> None:
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder)
+    with pytest.raises(vsearch.UsageError, match="no photos yet"):
+        index.query(album.picture(1))
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_must_be_positive(index: vsearch.Index, k: int) -> None:
+    with pytest.raises(vsearch.UsageError, match="k must be at least 1"):
+        index.query(album.picture(1), k=k)
+
+
+def test_an_unreadable_query_says_why(index: vsearch.Index, tmp_path: Path) -> None:
+    with pytest.raises(vsearch.PhotoError, match="no such file"):
+        index.query(tmp_path / "none.jpg")
+    (tmp_path / "text.jpg").write_text("hello")
+    with pytest.raises(vsearch.PhotoError, match="not an image"):
+        index.query(tmp_path / "text.jpg")
+
+
+def test_another_format_version_is_refused(index: vsearch.Index) -> None:
+    settings = json.loads((index.path / "index.json").read_text())
+    (index.path / "index.json").write_text(json.dumps(settings | {"format_version": 99}))
+    with pytest.raises(vsearch.VersionMismatch, match="index format 99"):
+        vsearch.Index.open(index.path)
+
+
+def test_a_replaced_encoder_is_refused(index: vsearch.Index, tmp_path: Path) -> None:
+    other = toy.write_toy_encoder(tmp_path / "other", name="other", scale=2.0)
+    shutil.copy(other / "encoder.onnx", index.path / "encoder" / "encoder.onnx")
+    with pytest.raises(vsearch.EncoderMismatch, match=r"index\.json expects"):
+        vsearch.Index.open(index.path)
+    with pytest.raises(vsearch.EncoderMismatch, match=r"expects|built with"):
+        vsearch.Index.build(index.path, [tmp_path], encoder=other)
+
+
+def test_a_folder_that_is_no_index_is_refused(tmp_path: Path, toy_encoder: Path) -> None:
+    (tmp_path / "stuff").mkdir()
+    (tmp_path / "stuff" / "letter.txt").write_text("dear")
+    with pytest.raises(vsearch.IndexNotFound, match="is not an index"):
+        vsearch.Index.open(tmp_path / "stuff")
+    with pytest.raises(vsearch.IndexExists, match=r"letter\.txt"):
+        vsearch.Index.create(tmp_path / "stuff", encoder=toy_encoder)
+
+
+def test_a_second_writer_is_told_who_holds_the_index(index: vsearch.Index, photos: Path) -> None:
+    with (
+        index._directory.writing(),
+        pytest.raises(vsearch.IndexBusy, match=rf"process {os.getpid()} on .*since"),
+    ):
+        vsearch.Index.open(index.path).add(photos)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_names_the_way_out(tmp_path: Path, toy_encoder: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(vsearch.StorageError, match="--index"):
+        vsearch.Index.create(folder / ".vsearch", encoder=toy_encoder)
