@@ -241,6 +241,10 @@ class Index:
         for photo in self._reading().photos("failed"):
             yield Skipped(self.path_of(photo), photo.reason or "", photo.remedy or "")
 
+    def photos(self) -> Iterator[Photo]:
+        """The photos that queries can find, by id, streamed from the catalog."""
+        return self._reading().photos("ready")
+
     def photo(self, photo_id: str) -> Photo | None:
         """The photo with the ``id`` of a :class:`Match`, or ``None``."""
         return self._reading().get(int(photo_id)) if photo_id.isdecimal() else None
