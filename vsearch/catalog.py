@@ -64,6 +64,14 @@ class SegmentRow:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class VectorRow:
+    """Where the vector of a ready photo lies."""
+
+    photo_id: int
+    location: Location
+
+
 class Catalog:
     """The photo table of one index.
 
@@ -169,6 +177,16 @@ class Catalog:
     def changed_since(self, sequence: int) -> Iterator[Photo]:
         """Ready photos that changed after ``sequence``, by vector location for sequential reading."""
         return self._many("state = 'ready' AND sequence > ? ORDER BY vector_segment, vector_row", sequence)
+
+    def vector_rows(self) -> Iterator[VectorRow]:
+        """Where the vector of each ready photo lies, by segment and row."""
+        query = (
+            "SELECT id, vector_segment, vector_row FROM photos WHERE state = 'ready' "
+            "ORDER BY vector_segment, vector_row"
+        )
+        with self._errors():
+            for photo_id, segment, row in self._db.execute(query):
+                yield VectorRow(photo_id, Location(segment, row))
 
     def count_changed_since(self, sequence: int) -> int:
         """How many photos a generation that covers ``sequence`` lacks, removals included."""

@@ -12,10 +12,11 @@ from typing import Any, Self, get_args
 
 from vsearch import durable, files, updates
 from vsearch.catalog import Catalog
-from vsearch.collection import Collection, Generations
+from vsearch.collection import Generations, Manifest
 from vsearch.directory import IndexDirectory, Settings, find
 from vsearch.encoders import Bundle, Encoder, catalogue, resolve
 from vsearch.errors import EncoderMismatch, UsageError
+from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
 from vsearch.records import IndexStatus, Match, Metric, Photo, Skipped, SyncReport
 from vsearch.search import Picture, Searcher
 from vsearch.segments import Segment
@@ -42,9 +43,9 @@ class Index:
         self._settings = directory.settings()
         self._bundle = self._check_encoder(Bundle(directory.encoder))
         self._loaded: Encoder | None = None
-        self._generation = 0
         self._searcher: Searcher | None = None
-        self._collection: Collection | None = None
+        self._nearest: Nearest | None = None
+        self._followed: object = None
         self._catalog: Catalog | None = None
 
     # -- opening ---------------------------------------------------------------------------------
@@ -149,12 +150,11 @@ class Index:
 
     def close(self) -> None:
         """Let go of the files; the index may be used again and opens them anew."""
-        if self._collection is not None:
-            self._collection.close()
+        if self._nearest is not None:
+            self._nearest.close()
         if self._catalog is not None:
             self._catalog.close()
-        self._collection = self._catalog = self._searcher = None
-        self._generation = 0
+        self._nearest = self._catalog = self._searcher = self._followed = None
 
     @property
     def path(self) -> Path:
@@ -306,34 +306,50 @@ class Index:
         return self._loaded
 
     def _follow(self) -> Searcher:
-        """The searcher of the generation that is published now."""
-        generations = Generations(self._directory.chroma, self._directory.current_file)
-        number = generations.current()
-        if self._searcher is None or number != self._generation:
+        """The searcher of what is published now."""
+        catalog = self._reading()
+        count = catalog.count("ready")
+        if not count:
+            raise UsageError(f"{self.path} has no photos yet; add some with `vsearch add PHOTOS`")
+        if count * self._bundle.specification.dimension * 4 <= SCAN_BYTES:
+            return self._scanning(catalog.sequence(), count)
+        return self._searching()
+
+    def _scanning(self, sequence: int, count: int) -> Searcher:
+        """A searcher that holds all vectors as of ``sequence``."""
+        if self._searcher is None or self._followed != ("scan", sequence):
             self.close()
-            self._searcher = self._searcher_of(generations, number)
-            self._generation = number
+            catalog, dimension = self._reading(), self._bundle.specification.dimension
+            metric = self._settings.metric
+            rows = catalog.vector_rows()
+            scan = Scan(self._directory, rows, count, dimension, metric)
+            self._searcher = self._searcher_with(scan, sequence)
+            self._followed = ("scan", sequence)
         return self._searcher
 
-    def _searcher_of(self, generations: Generations, number: int) -> Searcher:
-        if not number:
-            raise UsageError(f"{self.path} has no photos yet; add some with `vsearch add PHOTOS`")
+    def _searching(self) -> Searcher:
+        """A searcher on the published generation."""
+        generations = Generations(self._directory.chroma, self._directory.current_file)
+        number = generations.current()
+        if self._searcher is None or self._followed != ("graph", number):
+            self.close()
+            manifest = self._checked_manifest(generations, number)
+            self._searcher = self._searcher_with(Graph(generations.open(number)), manifest.sequence)
+            self._followed = ("graph", number)
+        return self._searcher
+
+    def _searcher_with(self, nearest: Nearest, covered: int) -> Searcher:
+        self._nearest = nearest
+        return Searcher(self._directory, self._settings, self._reading(), self._encoder(), nearest, covered)
+
+    def _checked_manifest(self, generations: Generations, number: int) -> Manifest:
         manifest = generations.manifest(number)
         if manifest.fingerprint != self._settings.encoder:
             raise EncoderMismatch(
                 f"generation {number} was made with encoder {manifest.fingerprint[:12]}, the index uses "
                 f"{self._settings.encoder[:12]}; run `vsearch rebuild`"
             )
-        encoder = self._encoder()
-        self._collection = generations.open(number)
-        return Searcher(
-            self._directory,
-            self._settings,
-            self._reading(),
-            encoder,
-            self._collection,
-            manifest.sequence,
-        )
+        return manifest
 
     def _check_encoder(self, bundle: Bundle) -> Bundle:
         expected = self._settings.encoder

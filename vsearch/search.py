@@ -13,10 +13,10 @@ from PIL import Image
 
 from vsearch import files, hashing, images
 from vsearch.catalog import Catalog
-from vsearch.collection import Collection, Hit
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.encoders import Encoder
 from vsearch.errors import IndexDamaged, UsageError
+from vsearch.nearest import Nearest
 from vsearch.ranking import cosine, normalised
 from vsearch.records import Kind, Match, Photo
 from vsearch.segments import Segment
@@ -45,14 +45,14 @@ class Question:
 
 
 class Searcher:
-    """Answers questions from one generation and the catalog beside it.
+    """Answers questions from the vectors as of one sequence, and the catalog beside them.
 
     Args:
         directory, settings: of the index.
         catalog: open for reading.
         encoder: of the index.
-        collection: the open generation.
-        covered: the catalog sequence that the generation covers.
+        nearest: finds the candidates.
+        covered: the catalog sequence that ``nearest`` covers.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Searcher:
         settings: Settings,
         catalog: Catalog,
         encoder: Encoder,
-        collection: Collection,
+        nearest: Nearest,
         covered: int,
     ) -> None:
         self._directory = directory
         self._settings = settings
         self._catalog = catalog
         self._encoder = encoder
-        self._collection = collection
+        self._nearest = nearest
         self._covered = covered
 
     def ask(self, picture: Picture) -> Question:
@@ -107,13 +107,9 @@ class Searcher:
         ]
 
     def _candidates(self, question: Question, k: int) -> dict[int, Photo]:
-        """The photos of the nearest hits; those removed since the generation are left out."""
+        """The nearest photos; those removed since are left out."""
         gone = sum(1 for _ in self._catalog.unready_since(self._covered))
-        size = self._collection.count()
-        if not size:
-            return {}
-        hits = self._collection.search(question.vector[np.newaxis], min(size, k + gone))[0]
-        photos = self._catalog.get_many([_photo_id(hit) for hit in hits])
+        photos = self._catalog.get_many(self._nearest.nearest(question.vector, k + gone))
         return {i: photo for i, photo in photos.items() if photo.state == "ready"}
 
     def _twins(self, question: Question) -> list[Photo]:
@@ -152,10 +148,6 @@ def _bytes_of(picture: Picture) -> tuple[Picture, str | None]:
 
 def _name_of(picture: Picture) -> str | None:
     return os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-
-
-def _photo_id(hit: Hit) -> int:
-    return int(hit.id)
 
 
 def _path(photo: Photo) -> str:

@@ -1,0 +1,73 @@
+"""Scan and graph: two ways to the same answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vsearch
+from tests import album
+from vsearch.catalog import VectorRow
+from vsearch.directory import IndexDirectory
+from vsearch.nearest import Scan
+from vsearch.records import Location, Metric
+from vsearch.segments import SegmentWriter
+
+
+def scan_of(folder: Path, vectors: np.ndarray, metric: Metric, segment_rows: int = 40) -> Scan:
+    directory = IndexDirectory(folder)
+    (folder / "vectors").mkdir(parents=True)
+    rows = []
+    for number, start in enumerate(range(0, len(vectors), segment_rows), start=1):
+        some = vectors[start : start + segment_rows]
+        writer = SegmentWriter(directory.segment("vectors", number), "vectors")
+        writer.append(some, [0] * len(some), ["00" * 32] * len(some), ["{}"] * len(some))
+        writer.commit()
+        rows += [VectorRow(start + row, Location(number, row)) for row in range(len(some))]
+    return Scan(directory, rows, len(rows), vectors.shape[1], metric)
+
+
+@pytest.mark.parametrize("k", [1, 10, 100, 1000])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_a_scan_is_exact(tmp_path: Path, metric: Metric, k: int) -> None:
+    vectors = np.random.default_rng(3).standard_normal((100, 8)).astype(np.float32)
+    if metric == "cosine":
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    query = vectors[7] + np.float32(0.1)
+    distances = np.linalg.norm(vectors - query, axis=1)  # of unit vectors: the order of cosines
+    if metric == "cosine":
+        distances = -(vectors @ query)
+    expected = np.argsort(distances, kind="stable")[:k]
+    assert scan_of(tmp_path / "i", vectors, metric).nearest(query, k) == expected.tolist()
+
+
+def test_scan_and_graph_give_the_same_matches(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.remove(photos / "day0" / "photo002.png")
+    queries = [*sorted(photos.rglob("*.*")), album.picture(99)]
+    scanned = [index.query(query, k=5) for query in queries]
+    index.close()
+    monkeypatch.setattr("vsearch.index.SCAN_BYTES", 0)
+    assert [index.query(query, k=5) for query in queries] == scanned
+
+
+def test_the_graph_follows_a_new_generation(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vsearch.index.SCAN_BYTES", 0)
+    reader = vsearch.Index.open(index.path)
+    new = album.write(photos / "new.png", 50)
+    assert reader.query(new, k=1)[0].path != str(new)
+    index.add(new)
+    assert reader.query(new, k=1)[0].path == str(new)
+
+
+def test_the_scan_sees_what_another_process_added(index: vsearch.Index, photos: Path) -> None:
+    reader = vsearch.Index.open(index.path)
+    new = album.write(photos / "new.png", 50)
+    assert reader.query(new, k=1)[0].kind == "similar"
+    index.add(new)
+    assert reader.query(new, k=1)[0].path == str(new)
