@@ -98,9 +98,7 @@ class SegmentWriter:
         with _writing(self.path):
             self._file.attrs["rows"] = self.rows
             self._file.close()
-        durable.step(f"{self.kind}-written")
-        durable.publish(self._temporary, self.path)
-        durable.step(f"{self.kind}-renamed")
+        durable.publish(self._temporary, self.path, self.kind)
 
     def abandon(self) -> None:
         """Drop what was written."""
