@@ -191,9 +191,12 @@ def is_gone(root: str, path: str) -> bool:
 
 def is_walked(path: str) -> bool:
     """Whether walks yield a file of this relative path, exclusions aside; others must be named."""
-    parts = path.split("/")
-    hidden = any(part.startswith(".") or part in SKIPPED_FOLDERS for part in parts)
-    return not hidden and _is_photo_name(parts[-1])
+    return not is_hidden(path) and _is_photo_name(path)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file of this relative path, or a folder that it is in, is hidden or a NAS's own."""
+    return any(part.startswith(".") or part in SKIPPED_FOLDERS for part in path.split("/"))
 
 
 # --- reading -------------------------------------------------------------------------------------

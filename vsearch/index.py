@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from vsearch import durable, files, updates
 from vsearch.catalog import Catalog
 from vsearch.collection import Generations, Manifest
 from vsearch.compaction import dead_bytes
 from vsearch.directory import IndexDirectory, Settings, find
-from vsearch.encoders import Bundle, Encoder, catalogue, resolve
+from vsearch.encoders import Bundle, catalogue, resolve
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, UsageError
 from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
+from vsearch.opened import OpenIndex
 from vsearch.records import IndexStatus, Match, Metric, Photo, Planned, Skipped, SyncReport
 from vsearch.search import Picture, Searcher
 from vsearch.segments import Segment
@@ -32,7 +31,7 @@ _ATTEMPTS = 3
 _PAUSE = 0.05
 
 
-class Index:
+class Index(OpenIndex):
     """An index of photos on disk.
 
     Make one with :meth:`create` or :meth:`open`.  Reading needs no lock and sees the published generation;
@@ -46,14 +45,10 @@ class Index:
     """
 
     def __init__(self, directory: IndexDirectory) -> None:
-        self._directory = directory
-        self._settings = directory.settings()
-        self._bundle = self._check_encoder(Bundle(directory.encoder))
-        self._loaded: Encoder | None = None
+        super().__init__(directory)
         self._searcher: Searcher | None = None
         self._nearest: Nearest | None = None
         self._followed: object = None
-        self._catalog: Catalog | None = None
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -147,29 +142,12 @@ class Index:
         """Whether there is an index at ``path``."""
         return IndexDirectory(Path(path)).settings_file.is_file()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let go of the files; the index may be used again and opens them anew."""
         if self._nearest is not None:
             self._nearest.close()
-        if self._catalog is not None:
-            self._catalog.close()
-        self._nearest = self._catalog = self._searcher = self._followed = None
-
-    @property
-    def path(self) -> Path:
-        """The index directory."""
-        return self._directory.path
+        self._nearest = self._searcher = self._followed = None
+        super().close()
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -280,6 +258,10 @@ class Index:
             dead=dead_bytes(self._directory, catalog),
         )
 
+    def roots(self) -> list[str]:
+        """The photo folders, absolute."""
+        return self._directory.roots(self._settings)
+
     def failed(self) -> Iterator[Skipped]:
         """The photos that could not be used, with reason and remedy."""
         for photo in self._reading().photos("failed"):
@@ -325,40 +307,6 @@ class Index:
             return
         with self._writing() as index:
             updates.write_settings(index, replace(index.settings, **given))
-
-    @contextmanager
-    def _writing(self) -> Iterator[Writable]:
-        with self._directory.writing():
-            self._reload()
-            with self._open_catalog(read_only=False) as catalog:
-                yield Writable(self._directory, self._settings, catalog, self._encoder())
-            self._settings = self._directory.settings()
-        self.close()
-
-    def _reading(self) -> Catalog:
-        if self._catalog is None:
-            self._reload()
-            self._catalog = self._open_catalog(read_only=True)
-        return self._catalog
-
-    def _open_catalog(self, *, read_only: bool) -> Catalog:
-        def roots() -> list[str]:
-            return self._directory.roots(self._directory.settings())
-
-        file = self._directory.catalog_file
-        return Catalog(file, roots(), read_only=read_only, reload_roots=roots)
-
-    def _reload(self) -> None:
-        """Read ``index.json`` again; another process may have added a root, or re-encoded everything."""
-        before, self._settings = self._settings, self._directory.settings()
-        if before.encoder != self._settings.encoder:
-            self._bundle = self._check_encoder(Bundle(self._directory.encoder))
-            self._loaded = None
-
-    def _encoder(self) -> Encoder:
-        if self._loaded is None:
-            self._loaded = Encoder(self._bundle)
-        return self._loaded
 
     def _patiently(self, read: Callable[[], Result]) -> Result:
         """Read; once more when a file went away under the reader, because a writer published meanwhile."""
@@ -427,15 +375,6 @@ class Index:
                 f"{self._settings.encoder[:12]}; run `vsearch rebuild`"
             )
         return manifest
-
-    def _check_encoder(self, bundle: Bundle) -> Bundle:
-        expected = self._settings.encoder
-        if bundle.fingerprint != expected:
-            raise EncoderMismatch(
-                f"{self._directory.encoder} has fingerprint {bundle.fingerprint[:12]}, index.json expects "
-                f"{expected[:12]}: the encoder was replaced; restore that folder, or run `vsearch reencode`"
-            )
-        return bundle
 
 
 def _metric(name: str) -> Metric:
