@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np

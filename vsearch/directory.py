@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 
@@ -33,7 +33,8 @@ from vsearch.errors import (
 from vsearch.records import Metric
 
 NAME = ".vsearch"
-KINDS = ("vectors", "pixels", "thumbnails")  # of segments
+SegmentKind = Literal["vectors", "pixels", "thumbnails"]
+KINDS: tuple[SegmentKind, ...] = ("vectors", "pixels", "thumbnails")
 VARIABLE = "VSEARCH_INDEX"
 FORMAT_VERSION = 1
 _CATALOG = "catalog.sqlite"
@@ -280,6 +281,11 @@ class IndexDirectory:
 
     def _damaged_settings(self, why: str) -> IndexDamaged:
         return IndexDamaged(f"{self.settings_file} is damaged: {why}; run `vsearch rebuild` to write it anew")
+
+
+def place(path: str | os.PathLike[str] | None) -> Path:
+    """The index at ``path``, or, for ``None``, the one that commands mean; see :func:`find`."""
+    return Path(path).expanduser() if path is not None else find()
 
 
 def find(start: Path | None = None) -> Path:

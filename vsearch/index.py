@@ -9,16 +9,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from vsearch import durable, files, updates
+from vsearch import durable, files, health, rebuild, updates
 from vsearch.catalog import Catalog
 from vsearch.collection import Generations, Manifest
 from vsearch.compaction import dead_bytes
-from vsearch.directory import IndexDirectory, Settings, find
+from vsearch.directory import IndexDirectory, Settings, place
 from vsearch.encoders import Bundle, catalogue, resolve
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, UsageError
 from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
 from vsearch.opened import OpenIndex
-from vsearch.records import IndexStatus, Match, Metric, Photo, Planned, Skipped, SyncReport
+from vsearch.records import (
+    IndexStatus,
+    Match,
+    Metric,
+    Photo,
+    Planned,
+    Skipped,
+    SyncReport,
+)
 from vsearch.search import Picture, Searcher
 from vsearch.segments import Segment
 from vsearch.sync import Sync
@@ -101,7 +109,7 @@ class Index(OpenIndex):
             IndexNotFound: there is none.
             IndexDamaged, VersionMismatch, EncoderMismatch: it cannot be used.
         """
-        return cls(IndexDirectory(Path(path).expanduser() if path is not None else find()))
+        return cls(IndexDirectory(place(path)))
 
     @classmethod
     def build(
@@ -204,6 +212,9 @@ class Index(OpenIndex):
         with self._open_catalog(read_only=True) as catalog:
             index = Writable(self._directory, self._settings, catalog, self._encoder())
             yield from Sync(index, prune=prune, retry_failed=retry_failed).plan()
+
+    check = staticmethod(health.check)
+    rebuild = staticmethod(rebuild.rebuild)
 
     def remove(self, *paths: PathLike) -> SyncReport:
         """Take photos out of the index: files, or folders with everything below; no file is deleted.

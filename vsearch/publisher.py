@@ -43,6 +43,13 @@ class Publisher:
         if not self._catalog.count_changed_since(covered) and (base or not self._catalog.published()):
             self._generations.retire()
             return base
+        return self._publish(base, covered)
+
+    def publish_anew(self) -> int:
+        """Publish everything from the segments, whatever there was."""
+        return self._publish(0, 0)
+
+    def _publish(self, base: int, covered: int) -> int:
         sequence = self._catalog.sequence()
         number = self._generations.publish(
             self._batches(covered),

@@ -152,6 +152,40 @@ class SyncReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an index, and what mends it."""
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What ``rebuild`` made anew.
+
+    Attributes:
+        photos: how many can be found now.
+        lost: photos whose vectors or thumbnails were damaged; ``sync`` reads them again.
+        restored: the files, other than the collection, that were written anew.
+        seconds: how long it took.
+    """
+
+    photos: int
+    lost: int
+    restored: Sequence[str]
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``rebuild --json`` prints; field names are a promise."""
+        return {
+            "photos": self.photos,
+            "lost": self.lost,
+            "restored": list(self.restored),
+            "seconds": round(self.seconds, 3),
+        }
+
+
 PlannedChange = Literal["add", "update", "move", "remove", "withhold"]
 
 

@@ -176,6 +176,14 @@ class Segment:
             rows: Array = self._file[self.kind][start:stop]
         return rows
 
+    def touch(self, start: int, stop: int) -> None:
+        """Read rows ``start:stop``, whatever the kind, and so check their checksums."""
+        if self.kind == "thumbnails":
+            for row in range(start, stop):
+                self.thumbnail(row)
+        else:
+            self.read(start, stop)
+
     def row_shape(self) -> tuple[int, ...]:
         """The shape of one row of the vectors or pixels."""
         with _reading(self.path):
