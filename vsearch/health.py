@@ -9,7 +9,7 @@ from itertools import islice
 
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow
-from vsearch.directory import KINDS, IndexDirectory, Settings
+from vsearch.directory import KINDS, IndexDirectory, Settings, place
 from vsearch.encoders import Bundle
 from vsearch.errors import PhotoError, StorageError, VsearchError
 from vsearch.inspection import collection_problems
@@ -23,7 +23,9 @@ _SHOWN = 5  # wrong rows of each segment
 
 
 def check(path: str | os.PathLike[str] | None = None, *, full: bool = False) -> Iterator[Problem]:
-    """Everything that is wrong with the index at ``path`` (by default the one that commands mean), each with its remedy; nothing when all is well.
+    """Everything that is wrong with an index, each with its remedy; nothing when all is well.
+
+    ``path`` is the index directory, by default the one that commands run here would use.
 
     Every byte of the segments and of the graph is read.  Vectors in the collection are compared with those
     in the segments on a sample, or, with ``full``, all of them.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_from_json
-from vsearch.directory import KINDS, IndexDirectory, Settings
+from vsearch.directory import KINDS, IndexDirectory, Settings, place
 from vsearch.encoders import Bundle, catalogue
 from vsearch.errors import IndexDamaged, IndexNotFound, PhotoError, VsearchError
 from vsearch.inspection import unreadable_segments
