@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -72,12 +73,21 @@ def test_a_query_may_take_any_form(index: vsearch.Index, photos: Path, form: str
 
 
 def test_unchanged_photos_are_not_read_again(index: vsearch.Index, photos: Path) -> None:
-    for path in photos.rglob("*.*"):
-        status = path.stat()
-        path.write_bytes(b"x" * status.st_size)
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    opened: list[str] = []
+    watching = True
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if watching and event == "open" and str(arguments[0]).startswith(str(photos)):
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(hook)  # there is no way to take it off again
     report = index.add(photos)
+    (photos / "day0/photo000.png").touch()
+    again = index.add(photos)
+    watching = False
     assert (report.unchanged, report.added, report.skipped) == (12, 0, ())
+    assert (again.unchanged, again.updated) == (12, 0)
+    assert opened == [str(photos / "day0/photo000.png")]
 
 
 def test_new_photos_are_added_without_rebuilding(index: vsearch.Index, photos: Path) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_json
 from vsearch.directory import IndexDirectory, Settings
+from vsearch.errors import IndexDamaged
 from vsearch.ingest import Job, Reading
 from vsearch.plan import Encode, Reuse, settle
 from vsearch.ranking import normalised
@@ -31,8 +32,16 @@ class Tally:
 
     def __init__(self) -> None:
         self.started = time.monotonic()
-        self.counts = dict.fromkeys(("added", "updated", "moved", "removed", "unchanged"), 0)
+        self.counts = dict.fromkeys(("added", "updated", "moved", "removed", "unchanged", "withheld"), 0)
         self.skipped: list[Skipped] = []
+
+    def stays(self, photo: Photo) -> None:
+        """Count a photo whose file is the same; one that failed is reported again."""
+        if photo.state == "failed":
+            path = files.absolute(photo.file.root, photo.file.path)
+            self.skipped.append(Skipped(path, photo.reason or "", photo.remedy or ""))
+        else:
+            self.counts["unchanged"] += 1
 
     def report(self) -> SyncReport:
         """The counts so far."""
@@ -47,6 +56,8 @@ class Committer:
         catalog: open for writing.
         tally: counts what is committed.
         reread: decodes and encodes a job whatever the catalog knows.
+        is_gone: whether a photo's file is no longer where the catalog has it, so that the same bytes
+            elsewhere are that photo, moved; called from several threads.
         retry_failed: decode failed photos again even when their bytes are the same.
     """
 
@@ -57,6 +68,7 @@ class Committer:
         catalog: Catalog,
         tally: Tally,
         reread: Callable[[Job], Reading],
+        is_gone: Callable[[Photo], bool],
         *,
         retry_failed: bool = False,
     ) -> None:
@@ -65,6 +77,7 @@ class Committer:
         self._catalog = catalog
         self._tally = tally
         self._reread = reread
+        self._is_gone_from = is_gone
         self._retry_failed = retry_failed
         self._next_id = catalog.next_id()
         self._writers: dict[SegmentKind, SegmentWriter] = {}
@@ -80,8 +93,8 @@ class Committer:
             self._take_failure(reading)
         else:
             self._take_photo(reading)
-        full = len(self._photos) >= SEGMENT_ROWS
-        late = self._photos and time.monotonic() - self._segment_started > SEGMENT_SECONDS
+        full = len(self._photos) >= SEGMENT_ROWS or len(self._touched) >= SEGMENT_ROWS
+        late = (self._photos or self._touched) and time.monotonic() - self._segment_started > SEGMENT_SECONDS
         if full or late:
             self.commit()
         return bool(full or late)
@@ -93,11 +106,12 @@ class Committer:
         for writer in writers:
             writer.commit()
         self._writers = {}
-        if self._photos:
+        if self._photos or self._touched:
             with self._catalog.change() as change:
                 for writer in writers:
                     change.add_segment(_segment_row(writer))
                 change.put(self._photos.values())
+                change.refile(photo for photo in self._touched.values() if photo.id not in self._photos)
         self._start_segment()
 
     def abandon(self) -> None:
@@ -109,6 +123,7 @@ class Committer:
     def _start_segment(self) -> None:
         self._number = self._catalog.next_segment()
         self._photos: dict[int, Photo] = {}
+        self._touched: dict[int, Photo] = {}
         self._by_digest: dict[str, Photo] = {}
         self._waiting: list[tuple[Photo, Reading]] = []
         self._rows = 0
@@ -140,6 +155,9 @@ class Committer:
         self._count(decision)
         if isinstance(decision, Reuse):
             photo = decision.photo
+            if decision.change == "unchanged":
+                self._touched[photo.id] = photo
+                return
             if not photo.id:
                 photo = replace(photo, id=self._new_id())
             self._remember(photo)
@@ -147,12 +165,10 @@ class Committer:
             self._append(decision, reading)
 
     def _count(self, decision: Reuse | Encode) -> None:
-        self._tally.counts[decision.change] += 1
-        if isinstance(decision, Reuse) and decision.photo.state == "failed":
-            self._tally.counts["unchanged"] -= 1
-            photo = decision.photo
-            path = files.absolute(photo.file.root, photo.file.path)
-            self._tally.skipped.append(Skipped(path, photo.reason or "", photo.remedy or ""))
+        if isinstance(decision, Reuse) and decision.change == "unchanged":
+            self._tally.stays(decision.photo)
+        else:
+            self._tally.counts[decision.change] += 1
 
     def _settle(self, job: Job, sha256: str) -> Reuse | Encode:
         same = [p for p in self._catalog.with_digest(sha256) if p.state == "ready"]
@@ -163,8 +179,7 @@ class Committer:
         return settle(job.file, sha256, job.known, same, vanished, retry_failed=self._retry_failed)
 
     def _is_gone(self, photo: Photo) -> bool:
-        current = self._photos.get(photo.id, photo)  # it may have moved in this very segment
-        return not os.path.lexists(files.absolute(current.file.root, current.file.path))
+        return self._is_gone_from(self._photos.get(photo.id, photo))  # it may have moved in this segment
 
     def _append(self, decision: Encode, reading: Reading) -> None:
         photo = Photo(
@@ -212,7 +227,7 @@ class Committer:
             data,
             [photo.id for photo in photos],
             [photo.sha256 or "" for photo in photos],
-            [photo_json(photo) for photo in photos],
+            [photo_json(photo, self._catalog.roots.index(photo.file.root)) for photo in photos],
         )
 
     def _new_id(self) -> int:
@@ -226,14 +241,29 @@ def sweep(directory: IndexDirectory, catalog: Catalog) -> None:
     Only the holder of the lock may call this.
     """
     durable.sweep(directory.path)
+    durable.sweep(directory.store)
     durable.sweep(directory.chroma)
+    with durable.storage_errors(directory.store):
+        directory.make_folders()
     kinds: tuple[SegmentKind, ...] = ("vectors", "pixels", "thumbnails")
     for kind in kinds:
-        folder = directory.path / kind
+        folder = directory.store / kind
         durable.sweep(folder)
         known = {directory.segment(kind, s.number) for s in catalog.segments(kind)}
+        _refuse_unknown(catalog, known, kind, directory)
         for orphan in set(folder.glob("*.h5")) - known:
             durable.remove(orphan)
+
+
+def _refuse_unknown(catalog: Catalog, known: set[Path], kind: SegmentKind, directory: IndexDirectory) -> None:
+    """A damaged list of segments must not cost a segment that photos count on."""
+    if kind == "vectors":
+        missing = {directory.segment(kind, number) for number in catalog.live_rows()} - known
+        if missing:
+            raise IndexDamaged(
+                f"{catalog.path} is damaged: it does not list {min(missing).name}, which photos count on; "
+                "run `vsearch rebuild`"
+            )
 
 
 def _segment_row(writer: SegmentWriter) -> SegmentRow:

@@ -1,6 +1,9 @@
 """The index directory: where things lie in it, ``index.json``, the writer's lock.
 
 index.json   catalog.sqlite   encoder/   pixels/   vectors/   thumbnails/   chroma/   CURRENT   lock
+
+All but ``index.json`` and the lock lie in the *store*: at first the index directory itself.  Re-encoding
+fills a second store, a folder within, and one atomic change of ``index.json`` switches to it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 
@@ -30,8 +33,12 @@ from vsearch.errors import (
 from vsearch.records import Metric
 
 NAME = ".vsearch"
+SegmentKind = Literal["vectors", "pixels", "thumbnails"]
+KINDS: tuple[SegmentKind, ...] = ("vectors", "pixels", "thumbnails")
 VARIABLE = "VSEARCH_INDEX"
 FORMAT_VERSION = 1
+_CATALOG = "catalog.sqlite"
+_HOLDER = "lock.holder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class Settings:
         roots: photo folders; ``..`` and the like are relative to the index directory, so that an
             index inside its photo folder moves with it.
         chroma_url: the Chroma server that holds the collection, or ``None`` for the embedded one.
+        unwalked: numbers of roots that hold single photos, named one by one; ``sync`` looks at those alone.
+        store: the folder of the store, relative to the index directory.
     """
 
     encoder: str
@@ -56,6 +65,32 @@ class Settings:
     exclude: tuple[str, ...] = ()
     roots: tuple[str, ...] = field(default=())
     chroma_url: str | None = None
+    unwalked: tuple[int, ...] = ()
+    store: str = ""
+
+    def as_json(self) -> str:
+        """For the copy of ``index.json`` that the catalog keeps."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """The settings of :meth:`as_json`.
+
+        Raises:
+            ValueError, TypeError: it is something else.
+        """
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Settings:
+        """Settings with these fields; raises TypeError when there are others."""
+        settings = cls(**fields)
+        return replace(
+            settings,
+            exclude=tuple(settings.exclude),
+            roots=tuple(map(str, settings.roots)),
+            unwalked=tuple(map(int, settings.unwalked)),
+        )
 
 
 class IndexDirectory:
@@ -68,39 +103,78 @@ class IndexDirectory:
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.realpath(path))
         self.settings_file = self.path / "index.json"
-        self.catalog_file = self.path / "catalog.sqlite"
-        self.encoder = self.path / "encoder"
-        self.chroma = self.path / "chroma"
-        self.current_file = self.path / "CURRENT"
         self.lock_file = self.path / "lock"
+        self.store = self.path
+
+    @property
+    def catalog_file(self) -> Path:
+        """The catalog."""
+        return self.store / _CATALOG
+
+    @property
+    def encoder(self) -> Path:
+        """The folder of the encoder bundle."""
+        return self.store / "encoder"
+
+    @property
+    def chroma(self) -> Path:
+        """The folder of the generations."""
+        return self.store / "chroma"
+
+    @property
+    def current_file(self) -> Path:
+        """The file that names the published generation."""
+        return self.store / "CURRENT"
 
     @classmethod
-    def create(cls, path: Path, settings: Settings, put_encoder: Callable[[Path], None]) -> IndexDirectory:
+    def create(cls, path: Path, settings: Settings, fill: Callable[[IndexDirectory], None]) -> IndexDirectory:
         """Make an empty index directory; ``index.json`` is written last and makes it one.
 
         Args:
             path: where.
             settings: what ``index.json`` will hold.
-            put_encoder: copies the encoder bundle to the path it is given.
+            fill: puts the encoder bundle and an empty catalog into it.
 
         Raises:
             IndexExists: an index is there, or a folder that holds something else.
+            IndexDamaged: an index without its ``index.json`` is there.
             StorageError: the place cannot be written.
         """
         directory = cls(path)
         if directory.settings_file.exists():
             raise IndexExists(f"{path} is an index already; use `vsearch add` to go on with it")
+        directory.refuse_headless()
         _refuse_foreign(directory.path)
         with durable.storage_errors(path):
-            for folder in ("pixels", "vectors", "thumbnails", "chroma"):
-                (directory.path / folder).mkdir(parents=True, exist_ok=True)
-        put_encoder(directory.encoder)
-        directory.write_settings(settings)
+            directory.make_folders()
+        with directory.writing():
+            if directory.settings_file.exists():
+                raise IndexExists(f"{path} has just become an index; use `vsearch add` to go on with it")
+            for name in (_CATALOG, f"{_CATALOG}-journal"):  # of a creation that was killed
+                durable.remove(directory.path / name)
+            fill(directory)
+            directory.write_settings(settings)
         return directory
+
+    def make_folders(self) -> None:
+        """Make the folders of the store."""
+        for folder in (*KINDS, "chroma"):
+            (self.store / folder).mkdir(parents=True, exist_ok=True)
+
+    def at_store(self, store: str) -> IndexDirectory:
+        """The same index directory as it will be, or was, with another store."""
+        directory = IndexDirectory(self.path)
+        directory.store = self.path / store
+        return directory
+
+    def refuse_headless(self) -> None:
+        """Raise IndexDamaged if this is an index that lost its ``index.json``."""
+        if not self.settings_file.exists() and any(self.path.glob("**/vectors/*.h5")):
+            raise self._damaged_settings("it is missing")
 
     def segment(self, kind: str, number: int) -> Path:
         """The file of one segment."""
-        return self.path / kind / f"{number:06d}.h5"
+        return self.store / kind / f"{number:06d}.h5"
 
     def settings(self) -> Settings:
         """Read ``index.json``.
@@ -111,28 +185,35 @@ class IndexDirectory:
             VersionMismatch: another format version wrote it.
         """
         try:
-            fields = json.loads(self.settings_file.read_bytes())
+            fields = durable.unsealed(self.settings_file.read_bytes())
             version = fields.pop("format_version")
         except FileNotFoundError as error:
+            self.refuse_headless()
             raise IndexNotFound(
                 f"{self.path} is not an index: it has no index.json; "
                 "make one with `vsearch build-index PHOTOS`"
             ) from error
         except OSError as error:
             raise IndexDamaged(f"cannot read {self.settings_file}: {error.strerror}") from error
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise self._damaged_settings("it is not the JSON that vsearch writes") from error
+        except (ValueError, KeyError) as error:
+            raise self._damaged_settings(str(error)) from error
         if version != FORMAT_VERSION:
             raise VersionMismatch(
                 f"{self.path}: index format {version}, this vsearch reads {FORMAT_VERSION}; "
                 "use the vsearch that wrote it, or build the index anew"
             )
-        return self._parse(fields)
+        try:
+            settings = Settings.of(fields)
+        except TypeError as error:
+            raise self._damaged_settings(str(error)) from error
+        self.store = self.path / settings.store
+        return settings
 
     def write_settings(self, settings: Settings) -> None:
         """Replace ``index.json``."""
         content = {"format_version": FORMAT_VERSION, **asdict(settings)}
-        durable.write_atomic(self.settings_file, json.dumps(content, indent=2).encode())
+        durable.write_atomic(self.settings_file, durable.sealed(content), "settings")
+        self.store = self.path / settings.store
 
     def roots(self, settings: Settings) -> list[str]:
         """The photo folders, absolute."""
@@ -144,16 +225,25 @@ class IndexDirectory:
         stored = os.path.relpath(root, self.path) if inside else root
         return replace(settings, roots=(*settings.roots, stored))
 
+    def with_walked(self, settings: Settings, root: str) -> Settings:
+        """Settings by which ``root``, known before by single photos, is walked as a whole."""
+        roots = self.roots(settings)
+        return replace(settings, unwalked=tuple(n for n in settings.unwalked if roots[n] != root))
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the writer's lock; the holder's pid, host and start time stand in the lock file.
+        """Hold the writer's lock; the holder's pid, host and start time stand beside it.
 
-        The lock is the operating system's, so that of a dead process is free at once.
+        The lock is the operating system's, so that of a dead process is free at once.  On file systems
+        without one, ``filelock`` makes the file itself the lock, and takes over that of a dead process of
+        this host; one of another host must be removed by hand.
 
         Raises:
             IndexBusy: another process has it; the message says which.
             StorageError: the directory cannot be written.
         """
+        if not self.path.is_dir():
+            raise IndexNotFound(f"{self.path} is not an index: there is no such folder")
         lock = filelock.FileLock(self.lock_file, timeout=0)
         try:
             lock.acquire()
@@ -168,6 +258,7 @@ class IndexDirectory:
             self._sign()
             yield
         finally:
+            (self.path / _HOLDER).unlink(missing_ok=True)
             lock.release()
 
     def _sign(self) -> None:
@@ -178,25 +269,23 @@ class IndexDirectory:
             "user": _user(),
             "started": started,
         }
-        durable.write_atomic(self.path / "lock.holder", json.dumps(holder).encode())
+        durable.write_atomic(self.path / _HOLDER, json.dumps(holder).encode(), "holder")
 
     def _busy(self) -> str:
         try:
-            holder: dict[str, Any] = json.loads((self.path / "lock.holder").read_bytes())
+            holder: dict[str, Any] = json.loads((self.path / _HOLDER).read_bytes())
             who = f"process {holder['pid']} on {holder['host']}, since {holder['started']}"
         except (OSError, ValueError, KeyError, TypeError):
             who = "another process"
         return f"{self.path} is being written by {who}; wait for it to end, or stop it"
 
-    def _parse(self, fields: dict[str, Any]) -> Settings:
-        try:
-            settings = Settings(**fields)
-            return replace(settings, exclude=tuple(settings.exclude), roots=tuple(map(str, settings.roots)))
-        except TypeError as error:
-            raise self._damaged_settings(str(error)) from error
-
     def _damaged_settings(self, why: str) -> IndexDamaged:
         return IndexDamaged(f"{self.settings_file} is damaged: {why}; run `vsearch rebuild` to write it anew")
+
+
+def place(path: str | os.PathLike[str] | None) -> Path:
+    """The index at ``path``, or, for ``None``, the one that commands mean; see :func:`find`."""
+    return Path(path).expanduser() if path is not None else find()
 
 
 def find(start: Path | None = None) -> Path:
@@ -210,7 +299,7 @@ def find(start: Path | None = None) -> Path:
         return Path(named)
     here = Path(start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
-        if (folder / NAME / "index.json").is_file():
+        if (folder / NAME / "index.json").is_file() or any((folder / NAME).glob("**/vectors/*.h5")):
             return folder / NAME
     raise IndexNotFound(
         f"no index in {here} or above it; make one with `vsearch build-index PHOTOS`, "
@@ -221,7 +310,7 @@ def find(start: Path | None = None) -> Path:
 def _refuse_foreign(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise IndexExists(f"{path} is a file and not an index directory; choose another place")
-    expected = {"pixels", "vectors", "thumbnails", "chroma", "encoder", "catalog.sqlite"}
+    expected = {*KINDS, "chroma", "encoder", _CATALOG, f"{_CATALOG}-journal", "lock", _HOLDER}
     names = set(os.listdir(path)) if path.exists() else set()
     foreign = {n for n in names - expected if not n.startswith(durable.TEMPORARY)}
     if foreign:

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vsearch.errors import StorageError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where an open file cannot be removed anyway
+    fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = ".writing-"
 _FAULT_VARIABLE = "VSEARCH_TEST_FAULT"
@@ -86,15 +94,21 @@ def fsync_tree(folder: Path) -> None:
         fsync_folder(Path(parent))
 
 
-def publish(temporary: Path, target: Path) -> None:
-    """Give finished work its name: fsync ``temporary`` (a file or a folder), rename, fsync."""
+def publish(temporary: Path, target: Path, name: str) -> None:
+    """Give finished work its name: fsync ``temporary`` (a file or a folder), rename, fsync.
+
+    ``name`` is what the steps are called: ``<name>-written``, ``-fsynced``, ``-renamed``.
+    """
+    step(f"{name}-written")
     with storage_errors(target):
         (fsync_tree if temporary.is_dir() else fsync_file)(temporary)
+        step(f"{name}-fsynced")
         os.replace(temporary, target)
         fsync_folder(target.parent)
+    step(f"{name}-renamed")
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, name: str = "file") -> None:
     """Replace the file at ``path`` by ``data``, or leave it as it was.
 
     Raises:
@@ -104,9 +118,32 @@ def write_atomic(path: Path, data: bytes) -> None:
     try:
         with storage_errors(path):
             temporary.write_bytes(data)
-        publish(temporary, path)
+        publish(temporary, path, name)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sealed(content: dict[str, Any]) -> bytes:
+    """``content`` as JSON with a checksum of itself, for :func:`unsealed`."""
+    return json.dumps({**content, "checksum": _checksum(content)}, indent=2).encode()
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """The content of :func:`sealed` JSON; a flipped bit must not pass for another setting.
+
+    Raises:
+        ValueError: it is no JSON object, or not the one that was sealed.
+    """
+    content = json.loads(data)
+    if not isinstance(content, dict):
+        raise ValueError("it does not hold a JSON object")
+    if content.pop("checksum", None) != _checksum(content):
+        raise ValueError("its checksum does not match: it is damaged, or was edited by hand")
+    return content
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def sweep(folder: Path) -> None:
@@ -121,6 +158,60 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_at_once(path: Path) -> None:
+    """Remove a folder tree so that nobody ever sees a part of it."""
+    doomed = temporary_beside(path)
+    try:
+        os.replace(path, doomed)
+    except FileNotFoundError:
+        return
+    remove(doomed)
+
+
+def share(path: Path) -> int | None:
+    """Hold ``path`` in use until the descriptor is closed; ``None`` where locks do not work.
+
+    Raises:
+        FileNotFoundError: it is gone, or about to go.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if fcntl is None:
+            return descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+    except BlockingIOError:
+        pass  # the writer is removing it
+    except FileNotFoundError:
+        os.close(descriptor)
+        raise
+    except OSError:  # a file system without flock
+        os.close(descriptor)
+        return None
+    os.close(descriptor)
+    raise FileNotFoundError(errno.ENOENT, "it is being removed", os.fspath(path))
+
+
+def in_use(path: Path) -> bool:
+    """Whether a process holds ``path`` by :func:`share`; where locks do not work, no."""
+    if fcntl is None:
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def size_of(path: Path) -> int:

@@ -123,7 +123,7 @@ def _seen(
         on_error(Skipped(absolute(root, path), _reason(error), _remedy(error)))
         return
     if stat.S_ISREG(status.st_mode):
-        yield FileStat(root, path, status.st_size, status.st_mtime_ns)
+        yield FileStat(root, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _excluder(patterns: Sequence[str]) -> Callable[[str, str], bool]:
@@ -152,7 +152,7 @@ def stat_file(path: str) -> FileStat:
     if not stat.S_ISREG(status.st_mode):
         raise PhotoError(path, "not a regular file", "name a photo")
     root, name = os.path.split(path)
-    return FileStat(root, name, status.st_size, status.st_mtime_ns)
+    return FileStat(root, name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def check_format(path: str) -> None:
@@ -169,6 +169,34 @@ def check_format(path: str) -> None:
 def absolute(root: str, path: str) -> str:
     """The absolute path of ``path``, which is relative to ``root``; ``""`` is the root itself."""
     return os.path.join(root, path) if path else root
+
+
+def is_gone(root: str, path: str) -> bool:
+    """Whether nothing is called ``path`` in ``root`` any more, although ``root`` is there.
+
+    An empty root may be one that is not mounted; what it held is not gone.  Where names differ in more
+    than case alone (not on most disks of macOS and Windows), a file may be reached by a name it lost.
+    """
+    full = absolute(root, path)
+    folder, name = os.path.split(full)
+    try:
+        if os.path.lexists(full):
+            any_case = os.path.lexists(os.path.join(folder, name.swapcase()))
+            return any_case and name not in os.listdir(folder)
+        with os.scandir(root) as entries:
+            return any(True for _ in entries)
+    except OSError:
+        return False
+
+
+def is_walked(path: str) -> bool:
+    """Whether walks yield a file of this relative path, exclusions aside; others must be named."""
+    return not is_hidden(path) and _is_photo_name(path)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file of this relative path, or a folder that it is in, is hidden or a NAS's own."""
+    return any(part.startswith(".") or part in SKIPPED_FOLDERS for part in path.split("/"))
 
 
 # --- reading -------------------------------------------------------------------------------------

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, TypeVar, get_args
 
-from vsearch import durable, files, updates
+from vsearch import durable, files, health, rebuild, updates
 from vsearch.catalog import Catalog
 from vsearch.collection import Generations, Manifest
-from vsearch.directory import IndexDirectory, Settings, find
-from vsearch.encoders import Bundle, Encoder, catalogue, resolve
-from vsearch.errors import EncoderMismatch, UsageError
+from vsearch.compaction import dead_bytes
+from vsearch.directory import IndexDirectory, Settings, place
+from vsearch.encoders import Bundle, catalogue, resolve
+from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, UsageError
 from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
-from vsearch.records import IndexStatus, Match, Metric, Photo, Skipped, SyncReport
+from vsearch.opened import OpenIndex
+from vsearch.records import (
+    IndexStatus,
+    Match,
+    Metric,
+    Photo,
+    Planned,
+    Skipped,
+    SyncReport,
+)
 from vsearch.search import Picture, Searcher
 from vsearch.segments import Segment
+from vsearch.sync import Sync
 from vsearch.updates import OnProgress, Writable
 
 PathLike = str | os.PathLike[str]
+Result = TypeVar("Result")
+# A query that meets the removal of what it reads starts anew; what is really damaged stays so.
+_ATTEMPTS = 3
+_PAUSE = 0.05
 
 
-class Index:
+class Index(OpenIndex):
     """An index of photos on disk.
 
     Make one with :meth:`create` or :meth:`open`.  Reading needs no lock and sees the published generation;
@@ -39,14 +53,10 @@ class Index:
     """
 
     def __init__(self, directory: IndexDirectory) -> None:
-        self._directory = directory
-        self._settings = directory.settings()
-        self._bundle = self._check_encoder(Bundle(directory.encoder))
-        self._loaded: Encoder | None = None
+        super().__init__(directory)
         self._searcher: Searcher | None = None
         self._nearest: Nearest | None = None
         self._followed: object = None
-        self._catalog: Catalog | None = None
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -83,10 +93,13 @@ class Index:
             keep_pixels=keep_pixels,
             exclude=tuple(exclude),
         )
-        directory = IndexDirectory.create(Path(path), settings, bundle.copy_to)
-        with Catalog(directory.catalog_file, (), create=True):
-            pass
-        return cls(directory)
+
+        def fill(directory: IndexDirectory) -> None:
+            bundle.copy_to(directory.encoder)
+            with Catalog(directory.catalog_file, (), create=True) as catalog, catalog.change() as change:
+                change.note("settings", settings.as_json())
+
+        return cls(IndexDirectory.create(Path(path), settings, fill))
 
     @classmethod
     def open(cls, path: PathLike | None = None) -> Index:
@@ -96,7 +109,7 @@ class Index:
             IndexNotFound: there is none.
             IndexDamaged, VersionMismatch, EncoderMismatch: it cannot be used.
         """
-        return cls(IndexDirectory(Path(path).expanduser() if path is not None else find()))
+        return cls(IndexDirectory(place(path)))
 
     @classmethod
     def build(
@@ -137,29 +150,12 @@ class Index:
         """Whether there is an index at ``path``."""
         return IndexDirectory(Path(path)).settings_file.is_file()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let go of the files; the index may be used again and opens them anew."""
         if self._nearest is not None:
             self._nearest.close()
-        if self._catalog is not None:
-            self._catalog.close()
-        self._nearest = self._catalog = self._searcher = self._followed = None
-
-    @property
-    def path(self) -> Path:
-        """The index directory."""
-        return self._directory.path
+        self._nearest = self._searcher = self._followed = None
+        super().close()
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -187,6 +183,39 @@ class Index:
         with self._writing() as index:
             return updates.add(index, photos, retry_failed=retry_failed, on_progress=on_progress)
 
+    def sync(
+        self,
+        *,
+        prune: bool = False,
+        retry_failed: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> SyncReport:
+        """Make the index equal to its folders: new, changed, moved and removed photos.
+
+        Where more than half of the photos of a folder that was added are gone, they stay, counted as
+        ``withheld``: the disk may not be mounted.  Photos in folders that cannot be read stay too.
+
+        Args:
+            prune: remove what is gone, however much it is.
+            retry_failed: read photos again that failed before.
+            on_progress: called after each file that is read.
+
+        Raises:
+            IndexBusy: another process is writing.
+            StorageError: the disk is full, read-only or failing; what was published stays.
+        """
+        with self._writing() as index:
+            return Sync(index, prune=prune, retry_failed=retry_failed).run(on_progress)
+
+    def plan(self, *, prune: bool = False, retry_failed: bool = False) -> Iterator[Planned]:
+        """What :meth:`sync` would do now; nothing is changed, and no lock is needed."""
+        with self._open_catalog(read_only=True) as catalog:
+            index = Writable(self._directory, self._settings, catalog, self._encoder())
+            yield from Sync(index, prune=prune, retry_failed=retry_failed).plan()
+
+    check = staticmethod(health.check)
+    rebuild = staticmethod(rebuild.rebuild)
+
     def remove(self, *paths: PathLike) -> SyncReport:
         """Take photos out of the index: files, or folders with everything below; no file is deleted.
 
@@ -213,6 +242,9 @@ class Index:
             PhotoError: the picture cannot be read.
             UsageError: ``k`` is less than 1, or the index has no photos.
         """
+        return self._patiently(lambda: self._answer(picture, k))
+
+    def _answer(self, picture: Picture, k: int) -> list[Match]:
         searcher = self._follow()
         return searcher.answer(searcher.ask(picture), k)
 
@@ -230,11 +262,16 @@ class Index:
             generation=number,
             pending=catalog.count_changed_since(covered),
             bytes={
-                name: durable.size_of(self.path / name)
+                name: durable.size_of(self._directory.store / name)
                 for name in ("vectors", "pixels", "thumbnails", "chroma")
             },
             roots=self._directory.roots(self._settings),
+            dead=dead_bytes(self._directory, catalog),
         )
+
+    def roots(self) -> list[str]:
+        """The photo folders, absolute."""
+        return self._directory.roots(self._settings)
 
     def failed(self) -> Iterator[Skipped]:
         """The photos that could not be used, with reason and remedy."""
@@ -279,34 +316,22 @@ class Index:
             )
         if not given:
             return
-        with self._directory.writing():
-            self._settings = replace(self._directory.settings(), **given)
-            self._directory.write_settings(self._settings)
+        with self._writing() as index:
+            updates.write_settings(index, replace(index.settings, **given))
 
-    @contextmanager
-    def _writing(self) -> Iterator[Writable]:
-        with self._directory.writing():
-            settings = self._settings = self._directory.settings()
-            roots = self._directory.roots(settings)
-            with Catalog(self._directory.catalog_file, roots) as catalog:
-                yield Writable(self._directory, settings, catalog, self._encoder())
-            self._settings = self._directory.settings()
-        self.close()
-
-    def _reading(self) -> Catalog:
-        if self._catalog is None:
-            self._settings = self._directory.settings()
-            roots = self._directory.roots(self._settings)
-            self._catalog = Catalog(self._directory.catalog_file, roots, read_only=True)
-        return self._catalog
-
-    def _encoder(self) -> Encoder:
-        if self._loaded is None:
-            self._loaded = Encoder(self._bundle)
-        return self._loaded
+    def _patiently(self, read: Callable[[], Result]) -> Result:
+        """Read; once more when a file went away under the reader, because a writer published meanwhile."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return read()
+            except (IndexDamaged, CollectionError, EncoderMismatch):
+                self.close()
+                time.sleep(_PAUSE)
+        return read()
 
     def _follow(self) -> Searcher:
         """The searcher of what is published now."""
+        self._reload()
         catalog = self._reading()
         count = catalog.count("ready")
         if not count:
@@ -331,6 +356,7 @@ class Index:
         """A searcher on the published generation."""
         generations = Generations(self._directory.chroma, self._directory.current_file)
         number = generations.current()
+        self._check_current(number)
         if self._searcher is None or self._followed != ("graph", number):
             self.close()
             manifest = self._checked_manifest(generations, number)
@@ -342,6 +368,16 @@ class Index:
         self._nearest = nearest
         return Searcher(self._directory, self._settings, self._reading(), self._encoder(), nearest, covered)
 
+    def _check_current(self, number: int) -> None:
+        published = self._reading().published()
+        if number < published:
+            raise IndexDamaged(
+                f"{self._directory.current_file} is damaged: it names generation {number}, but {published} "
+                "was published; run `vsearch rebuild` to write it anew"
+            )
+        if not number:
+            raise UsageError(f"{self.path} has photos, but none published yet; `vsearch sync` does that")
+
     def _checked_manifest(self, generations: Generations, number: int) -> Manifest:
         manifest = generations.manifest(number)
         if manifest.fingerprint != self._settings.encoder:
@@ -350,15 +386,6 @@ class Index:
                 f"{self._settings.encoder[:12]}; run `vsearch rebuild`"
             )
         return manifest
-
-    def _check_encoder(self, bundle: Bundle) -> Bundle:
-        expected = self._settings.encoder
-        if bundle.fingerprint != expected:
-            raise EncoderMismatch(
-                f"{self._directory.encoder} has fingerprint {bundle.fingerprint[:12]}, index.json expects "
-                f"{expected[:12]}: the encoder was replaced; restore that folder, or run `vsearch reencode`"
-            )
-        return bundle
 
 
 def _metric(name: str) -> Metric:

@@ -6,7 +6,7 @@ has been read, its SHA-256 says what happens to the catalog (:func:`settle`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -43,10 +43,47 @@ class Encode:
 
 def needs_reading(file: FileStat, known: Photo | None, *, retry_failed: bool = False) -> bool:
     """Whether ``file`` is new or changed since the catalog saw it as ``known``."""
-    if known is None:
+    if known is None or _differs(file, known.file):
         return True
-    same = (known.file.size, known.file.mtime_ns) == (file.size, file.mtime_ns)
-    return not same or (retry_failed and known.state == "failed")
+    # Bytes that could not even be read (a disk that hiccuped) are tried again each time.
+    return known.state == "failed" and (retry_failed or known.sha256 is None)
+
+
+def _differs(file: FileStat, before: FileStat) -> bool:
+    """By size, mtime or, where both are known, ctime: swapped and restored files may share the rest."""
+    if (before.size, before.mtime_ns) != (file.size, file.mtime_ns):
+        return True
+    return 0 not in (before.ctime_ns, file.ctime_ns) and before.ctime_ns != file.ctime_ns
+
+
+Fate = Literal["stays", "read", "gone", "unknown"]
+
+
+def judge(
+    known: Photo, seen: FileStat | None, is_hidden: Callable[[FileStat], bool], *, retry_failed: bool = False
+) -> Fate:
+    """What a scan means for a photo of the catalog.
+
+    Args:
+        known: the photo.
+        seen: its file, if the scan came across it.
+        is_hidden: whether a file's folder could not be read, so that not seeing it says nothing.
+        retry_failed: read failed photos again.
+    """
+    if seen is not None:
+        return "read" if needs_reading(seen, known, retry_failed=retry_failed) else "stays"
+    return "unknown" if is_hidden(known.file) else "gone"
+
+
+def may_remove(gone: int, known: int, *, prune: bool = False) -> bool:
+    """Whether ``gone`` of the ``known`` photos of one root may be taken out without being asked twice.
+
+    More than half of a root at once looks like a disk that is not mounted, or a folder moved by mistake.
+
+    >>> may_remove(5, 10), may_remove(6, 10), may_remove(6, 10, prune=True)
+    (True, False, True)
+    """
+    return prune or gone * 2 <= known
 
 
 def settle(

@@ -40,8 +40,16 @@ class Publisher:
     def publish(self) -> int:
         """Publish what is new, if anything is; returns the current generation."""
         base, covered, _ = self._base()
-        if base and not self._catalog.count_changed_since(covered):
+        if not self._catalog.count_changed_since(covered) and (base or not self._catalog.published()):
+            self._generations.retire()
             return base
+        return self._publish(base, covered)
+
+    def publish_anew(self) -> int:
+        """Publish everything from the segments, whatever there was."""
+        return self._publish(0, 0)
+
+    def _publish(self, base: int, covered: int) -> int:
         sequence = self._catalog.sequence()
         number = self._generations.publish(
             self._batches(covered),
@@ -52,9 +60,10 @@ class Publisher:
             metric=self._settings.metric,
             fingerprint=self._settings.encoder,
             hnsw=HnswParameters(),
+            catalog=self._catalog.identity(),
         )
         with self._catalog.change() as change:
-            change.forget_removals(sequence)
+            change.published(number, sequence)
         return number
 
     def publish_if_grown(self) -> None:
@@ -65,13 +74,20 @@ class Publisher:
             self.publish()
 
     def _base(self) -> tuple[int, int, int]:
-        """The generation to start from, the sequence it covers and its count; zeros for none."""
+        """The generation to start from, the sequence it covers and its count; zeros for none.
+
+        One that is damaged, older than the newest published, or of another catalog is not copied but
+        replaced: what it covers cannot be told from the catalog's sequences.
+        """
         try:
             number = self._generations.current()
-            manifest = self._generations.manifest(number) if number else None
+            manifest = self._generations.verify(number) if number else None
         except IndexDamaged:
-            return 0, 0, 0  # a damaged generation is not copied but replaced
-        if manifest is None or manifest.fingerprint != self._settings.encoder:
+            return 0, 0, 0
+        if manifest is None or number < self._catalog.published():
+            return 0, 0, 0
+        ours = (self._settings.encoder, self._settings.metric, self._catalog.identity())
+        if (manifest.fingerprint, manifest.metric, manifest.catalog) != ours:
             return 0, 0, 0
         return number, manifest.sequence, manifest.count
 

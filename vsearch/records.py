@@ -24,12 +24,15 @@ class FileStat:
         path: path relative to ``root``, with ``/`` between parts.
         size: bytes.
         mtime_ns: modification time, nanoseconds since the epoch.
+        ctime_ns: time of the last change to the file or its name; 0 when it is not known.  It tells a
+            file that was replaced by another of the same size and mtime.
     """
 
     root: str
     path: str
     size: int
     mtime_ns: int
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,11 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What ``add``, ``sync`` or ``build-index`` changed."""
+    """What ``add``, ``sync`` or ``build-index`` changed.
+
+    ``withheld`` counts photos whose files are gone and that stay all the same, until ``sync --prune``:
+    so many of one folder are gone that it may not be mounted.
+    """
 
     added: int = 0
     updated: int = 0
@@ -129,6 +136,7 @@ class SyncReport:
     unchanged: int = 0
     skipped: Sequence[Skipped] = ()
     seconds: float = 0.0
+    withheld: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``--json`` prints; field names are a promise."""
@@ -140,7 +148,54 @@ class SyncReport:
             "unchanged": self.unchanged,
             "skipped": [{"path": s.path, "reason": s.reason} for s in self.skipped],
             "seconds": round(self.seconds, 3),
+            **({"withheld": self.withheld} if self.withheld else {}),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an index, and what mends it."""
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What ``rebuild`` made anew.
+
+    Attributes:
+        photos: how many can be found now.
+        lost: photos whose vectors or thumbnails were damaged; ``sync`` reads them again.
+        restored: the files, other than the collection, that were written anew.
+        seconds: how long it took.
+    """
+
+    photos: int
+    lost: int
+    restored: Sequence[str]
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``rebuild --json`` prints; field names are a promise."""
+        return {
+            "photos": self.photos,
+            "lost": self.lost,
+            "restored": list(self.restored),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+PlannedChange = Literal["add", "update", "move", "remove", "withhold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One thing that a sync would do to a photo, by absolute path; ``origin`` is where a moved one was."""
+
+    change: PlannedChange
+    path: str
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +221,10 @@ class EncoderInfo:
 
 @dataclass(frozen=True, slots=True)
 class IndexStatus:
-    """What ``status`` reports; ``bytes`` has vectors, pixels, thumbnails and chroma."""
+    """What ``status`` reports; ``bytes`` has vectors, pixels, thumbnails and chroma.
+
+    ``dead`` says how many of those bytes belong to no photo any more.
+    """
 
     photos: int
     failed: int
@@ -176,6 +234,7 @@ class IndexStatus:
     pending: int
     bytes: dict[str, int] = field(default_factory=dict)
     roots: Sequence[str] = ()
+    dead: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``status --json`` prints; field names are a promise."""
@@ -191,5 +250,6 @@ class IndexStatus:
             "generation": self.generation,
             "pending": self.pending,
             "bytes": dict(self.bytes),
+            "dead": dict(self.dead),
             "roots": list(self.roots),
         }

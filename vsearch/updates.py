@@ -1,22 +1,23 @@
-"""Bringing an index up to date with files: one run of ``add``, under the writer's lock."""
+"""Changing an index: one run over files, ``add`` and ``remove``, under the writer's lock."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vsearch import files
 from vsearch.catalog import Catalog
 from vsearch.committer import Committer, Tally, sweep
+from vsearch.compaction import compact
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.encoders import Encoder
 from vsearch.errors import PhotoError, UsageError
 from vsearch.ingest import BATCH, THREADS_BEYOND_CORES, Job, Reader, batched, in_parallel
 from vsearch.plan import needs_reading
 from vsearch.publisher import Publisher
-from vsearch.records import FileStat, Skipped, SyncReport
+from vsearch.records import FileStat, Photo, Skipped, SyncReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+Source = tuple[str, str | None]  # a folder and None, or a folder and the name of one file in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,19 @@ def add(
     total = count(photos, index.settings.exclude)
     tally = Tally()
     sources = [_source(path) for path in photos]
-    index = _with_roots(index, [root for root, _ in sources])
     sweep(index.directory, index.catalog)
-    run = _Run(index, tally, retry_failed=retry_failed)
-    run.read(run.scan(sources), total, on_progress)
-    Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension).publish()
+    index = _with_roots(index, sources)
+    run = Run(index, tally, retry_failed=retry_failed)
+    counter = Counter(tally, total, on_progress)
+    run.read(run.news(run.scan(sources), counter), counter)
+    finish(index)
     return tally.report()
+
+
+def finish(index: Writable) -> None:
+    """What every run does at its end: reclaim dead rows, publish what is pending."""
+    compact(index.directory, index.settings, index.catalog)
+    Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension).publish()
 
 
 def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncReport:
@@ -82,7 +91,7 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
     with index.catalog.change() as change:
         change.remove(ids)
     tally.counts["removed"] = len(ids)
-    Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension).publish()
+    finish(index)
     return tally.report()
 
 
@@ -116,24 +125,49 @@ def count(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> i
     return total
 
 
-class _Run:
-    """One pass over files."""
+class Run:
+    """One pass over files.
 
-    def __init__(self, index: Writable, tally: Tally, *, retry_failed: bool) -> None:
+    Args:
+        index: open for writing.
+        tally: counts what changes.
+        is_gone: whether a photo's file is gone, as :class:`Committer` asks; by default, look.
+        retry_failed: read photos again that failed before.
+    """
+
+    def __init__(
+        self,
+        index: Writable,
+        tally: Tally,
+        is_gone: Callable[[Photo], bool] | None = None,
+        *,
+        retry_failed: bool = False,
+    ) -> None:
         self._index = index
         self._tally = tally
+        self._is_gone = is_gone or self._gone_from_disk
         self._retry_failed = retry_failed
         self._roots = sorted(index.catalog.roots, key=len, reverse=True)
 
-    def scan(self, sources: Sequence[tuple[str, str | None]]) -> Iterator[FileStat]:
+    def scan(self, sources: Sequence[Source]) -> Iterator[FileStat]:
         """Every photo in ``sources``, each under the root that it belongs to."""
         for root, name in sources:
             exclude = self._index.settings.exclude
             for file in _found(root, name, exclude, self._tally.skipped.append):
-                yield self._rooted(file)
+                yield self.rooted(file)
 
-    def read(self, found: Iterator[FileStat], total: int, on_progress: OnProgress | None) -> None:
-        """Read what is new or changed among ``found`` and commit it, publishing on the way."""
+    def news(self, found: Iterable[FileStat], counter: Counter) -> Iterator[Job]:
+        """The files among ``found`` that are new or changed; the rest is counted."""
+        for file in found:
+            known = self._index.catalog.find(file.root, file.path)
+            if needs_reading(file, known, retry_failed=self._retry_failed):
+                yield Job(file, known)
+            elif known is not None:
+                self._tally.stays(known)
+                counter.step(encoded=False)
+
+    def read(self, jobs: Iterable[Job], counter: Counter) -> None:
+        """Read files and commit what they hold, publishing on the way."""
         index = self._index
         never = Reader(index.encoder, index.settings.max_megapixels, lambda job, sha256: False)
         committer = Committer(
@@ -142,53 +176,42 @@ class _Run:
             index.catalog,
             self._tally,
             lambda job: never.read([job])[0],
+            self._is_gone,
             retry_failed=self._retry_failed,
         )
         reader = Reader(index.encoder, index.settings.max_megapixels, committer.is_known)
         publisher = Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension)
-        counter = _Counter(self._tally, total, on_progress)
         threads = (os.cpu_count() or 1) + THREADS_BEYOND_CORES
-        batches = batched(self._jobs(found, counter), BATCH)
         try:
-            for readings in in_parallel(reader.read, batches, threads):
+            for readings in in_parallel(reader.read, batched(jobs, BATCH), threads):
                 for reading in readings:
                     if committer.take(reading):
                         publisher.publish_if_grown()
                     counter.step(encoded=reading.vector is not None)
+            committer.commit()
         except KeyboardInterrupt:
             committer.commit()  # what is encoded is kept
             raise
         except BaseException:
             committer.abandon()
             raise
-        committer.commit()
 
-    def _jobs(self, found: Iterator[FileStat], counter: _Counter) -> Iterator[Job]:
-        for file in found:
-            known = self._index.catalog.find(file.root, file.path)
-            if needs_reading(file, known, retry_failed=self._retry_failed):
-                yield Job(file, known)
-                continue
-            assert known is not None
-            if known.state == "failed":
-                path = files.absolute(file.root, file.path)
-                self._tally.skipped.append(Skipped(path, known.reason or "", known.remedy or ""))
-            else:
-                self._tally.counts["unchanged"] += 1
-            counter.step(encoded=False)
+    def _gone_from_disk(self, photo: Photo) -> bool:
+        file = photo.file
+        return self.rooted(file) != file or files.is_gone(file.root, file.path)
 
-    def _rooted(self, file: FileStat) -> FileStat:
+    def rooted(self, file: FileStat) -> FileStat:
         """``file`` under the innermost root that holds it, so that no file has two rows."""
         path = files.absolute(file.root, file.path)
         for root in self._roots:
             if root == file.root:
                 return file
             if path.startswith(root.rstrip(os.sep) + os.sep):
-                return FileStat(root, os.path.relpath(path, root), file.size, file.mtime_ns)
+                return replace(file, root=root, path=os.path.relpath(path, root))
         return file
 
 
-class _Counter:
+class Counter:
     """Tells ``on_progress`` how far the run is."""
 
     def __init__(self, tally: Tally, total: int, on_progress: OnProgress | None) -> None:
@@ -199,6 +222,7 @@ class _Counter:
         self._encoded = 0
 
     def step(self, *, encoded: bool) -> None:
+        """One file is done."""
         self._done += 1
         self._encoded += encoded
         if self._on_progress:
@@ -214,7 +238,7 @@ def _found(
     return [files.stat_file(files.absolute(root, name))]
 
 
-def _source(path: str | os.PathLike[str]) -> tuple[str, str | None]:
+def _source(path: str | os.PathLike[str]) -> Source:
     """A folder as ``(folder, None)``, a file as ``(its folder, its name)``; both resolved."""
     given = os.path.realpath(os.path.expanduser(os.fspath(path)))
     if os.path.isdir(given):
@@ -228,17 +252,34 @@ def _source(path: str | os.PathLike[str]) -> tuple[str, str | None]:
     return file.root, file.path
 
 
-def _with_roots(index: Writable, wanted: Iterable[str]) -> Writable:
-    """The index with every folder of ``wanted`` inside one of its roots."""
+def _with_roots(index: Writable, wanted: Iterable[Source]) -> Writable:
+    """The index with every folder of ``wanted`` inside one of its roots.
+
+    The folder of a single photo becomes a root that ``sync`` does not walk: nobody asked for the rest.
+    """
     settings = index.settings
-    for root in wanted:
+    for root, name in wanted:
         known = index.directory.roots(settings)
-        if not any(Path(root).is_relative_to(r) for r in known):
-            settings = index.directory.with_root(settings, root)
-    if settings is not index.settings:
-        index.directory.write_settings(settings)
-        index.catalog.roots = index.directory.roots(settings)
-    return Writable(index.directory, settings, index.catalog, index.encoder)
+        walked = [r for number, r in enumerate(known) if number not in settings.unwalked]
+        if any(Path(root).is_relative_to(r) for r in (walked if name is None else known)):
+            continue
+        if root in known:
+            settings = index.directory.with_walked(settings, root)
+            continue
+        settings = index.directory.with_root(settings, root)
+        if name is not None:
+            settings = replace(settings, unwalked=(*settings.unwalked, len(known)))
+    if settings != index.settings:
+        write_settings(index, settings)
+    return replace(index, settings=settings)
+
+
+def write_settings(index: Writable, settings: Settings) -> None:
+    """Replace ``index.json``, and the copy that the catalog keeps of it."""
+    index.directory.write_settings(settings)
+    index.catalog.roots = index.directory.roots(settings)
+    with index.catalog.change() as change:
+        change.note("settings", settings.as_json())
 
 
 def _nothing(photos: Sequence[str | os.PathLike[str]], skipped: Sequence[Skipped]) -> str:

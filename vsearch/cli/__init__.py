@@ -46,9 +46,9 @@ def _root(
     pass
 
 
-from vsearch.cli import building, querying, reporting  # noqa: E402  (they add commands to app)
+from vsearch.cli import building, mending, querying, reporting, syncing  # noqa: E402  (they add commands to app)
 
-__all__ = ["app", "building", "main", "querying", "reporting"]
+__all__ = ["app", "building", "main", "mending", "querying", "reporting", "syncing"]
 
 
 def main() -> None:

@@ -87,7 +87,7 @@ def build_index(
         keep_pixels=keep_pixels,
         max_megapixels=max_megapixels,
     )
-    _run(opened, "indexing", lambda show: opened.add(*photos, on_progress=show), strict, as_json)
+    run_and_report(opened, "indexing", lambda show: opened.add(*photos, on_progress=show), strict, as_json)
 
 
 @app.command()
@@ -111,7 +111,7 @@ def add(
     from vsearch.index import Index
 
     opened = Index.open(index)
-    _run(
+    run_and_report(
         opened,
         "adding",
         lambda show: opened.add(*photos, retry_failed=retry_failed, on_progress=show),
@@ -138,7 +138,7 @@ def remove(
     from vsearch.index import Index
 
     opened = Index.open(index)
-    _run(opened, "removing", lambda show: opened.remove(*paths), False, as_json)
+    run_and_report(opened, "removing", lambda show: opened.remove(*paths), False, as_json)
 
 
 def _default_place(photos: list[Path]) -> Path:
@@ -152,13 +152,14 @@ def _default_place(photos: list[Path]) -> Path:
     return (first if first.is_dir() else first.parent) / NAME
 
 
-def _run(
+def run_and_report(
     index: Index,
     title: str,
     action: Callable[[OnProgress], SyncReport],
     strict: bool,
     as_json: bool,
 ) -> None:
+    """Do ``action`` under a progress bar titled ``title``, and print what came of it."""
     from vsearch.cli.progress import progress_bar
     from vsearch.render.text import print_skipped, report_text
 
@@ -169,5 +170,11 @@ def _run(
         print(json.dumps(report.as_json()))
     else:
         print(f"{report_text(report)}; index: {index.path}")
+    if report.withheld:
+        print(
+            f"{report.withheld:,} photos are gone, more than half of a folder: is it mounted? "
+            "`vsearch sync --prune` takes them out",
+            file=sys.stderr,
+        )
     if strict and report.skipped:
         raise typer.Exit(SKIPPED)

@@ -98,7 +98,7 @@ class Bundle:
         with durable.storage_errors(target):
             shutil.copytree(self.folder, temporary)
         durable.remove(target)
-        durable.publish(temporary, target)
+        durable.publish(temporary, target, "encoder")
 
 
 def _read(path: Path) -> bytes:

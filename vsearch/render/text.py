@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from vsearch.records import EncoderInfo, IndexStatus, Match, Skipped, SyncReport
+from vsearch.records import EncoderInfo, IndexStatus, Match, Planned, Skipped, SyncReport
 
 _PIPE_WIDTH = 500  # rich assumes 80 columns where there is no terminal, and would fold paths
 _SHOWN_SKIPS = 20
@@ -90,7 +90,8 @@ def status_table(status: IndexStatus) -> Table:
     table.add_row("encoder", encoder)
     table.add_row("generation", str(status.generation))
     sizes = ", ".join(f"{name} {_bytes(size)}" for name, size in status.bytes.items())
-    table.add_row("on disk", sizes)
+    dead = sum(status.dead.values())
+    table.add_row("on disk", sizes + (f" (of removed photos: {_bytes(dead)})" if dead else ""))
     for root in status.roots:
         table.add_row("root", Text(printable(root)))
     return table
@@ -105,6 +106,12 @@ def report_text(report: SyncReport) -> str:
     done = report.added + report.updated
     rate = f" ({done / report.seconds:.0f} photos/s)" if done and report.seconds > 0.1 else ""
     return f"{', '.join(parts) or 'nothing to do'} in {report.seconds:.1f} s{rate}"
+
+
+def planned_text(planned: Planned) -> str:
+    """What a sync would do to one photo, on one line."""
+    origin = f"{printable(planned.origin)} -> " if planned.origin else ""
+    return f"{planned.change:8} {origin}{printable(planned.path)}"
 
 
 def print_skipped(skipped: Sequence[Skipped], stream: TextIO = sys.stderr) -> None:

@@ -1,0 +1,110 @@
+"""Each file of an index truncated, emptied, flipped or removed: found, never a crash, mended."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import vsearch
+from tests import safety
+
+
+def truncate(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    """A bit in each of a hundred places, so that no part of the file stays whole."""
+    data = bytearray(path.read_bytes())
+    for place in range(0, len(data), max(1, len(data) // 100)):
+        data[place] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES: list[Callable[[Path], None]] = [truncate, empty, flip, Path.unlink]
+FILES = [
+    "index.json",
+    "encoder/encoder.json",
+    "encoder/encoder.onnx",
+    "catalog.sqlite",
+    "CURRENT",
+    "vectors/000001.h5",
+    "thumbnails/000001.h5",
+    "chroma/000001/generation.json",
+    "chroma/000001/chroma.sqlite3",
+    "chroma/000001/*/data_level0.bin",
+    "chroma/000001/*/header.bin",
+    "chroma/000001/*/length.bin",
+    "chroma/000001/*/link_lists.bin",
+    "chroma/000001/*/index_metadata.pickle",
+]
+CASES = [(name, damage) for name in FILES for damage in DAMAGES]
+
+
+@pytest.mark.parametrize(("name", "damage"), CASES, ids=[f"{n}-{d.__name__}" for n, d in CASES])
+def test_damage_is_found_and_mended(
+    name: str, damage: Callable[[Path], None], index: vsearch.Index, photos: Path, toy_encoder: Path
+) -> None:
+    intact = safety.content(index.path)
+    (path,) = index.path.glob(name)
+    if damage is truncate and len(path.read_bytes()) < 2:
+        pytest.skip("too short to cut")
+    if not path.stat().st_size:
+        pytest.skip("it is empty, and rightly so")
+    damage(path)
+    problems = list(vsearch.Index.check(index.path))
+    assert problems, "not found"
+    assert all(problem.remedy and "\n" not in problem.what for problem in problems)
+    assert_no_wrong_answer(index.path, photos)
+    if name.startswith("encoder"):
+        with pytest.raises(vsearch.VsearchError):
+            vsearch.Index.rebuild(index.path)
+        shutil.copytree(toy_encoder, index.path / "encoder", dirs_exist_ok=True)
+    vsearch.Index.rebuild(index.path)
+    vsearch.Index.open(index.path).sync()
+    safety.assert_sound(index.path)
+    assert safety.content(index.path).keys() == intact.keys()
+
+
+def assert_no_wrong_answer(path: Path, photos: Path) -> None:
+    """Either an error on purpose, or the right answer."""
+    photo = photos / "day0/photo000.png"
+    try:
+        with vsearch.Index.open(path) as opened:
+            assert opened.query(photo, k=1)[0].path == str(photo)
+    except vsearch.VsearchError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_stray_file_is_found_and_swept(index: vsearch.Index) -> None:
+    (index.path / "vectors/.writing-1-000009.h5").write_bytes(b"torn")
+    (index.path / "vectors/000009.h5").write_bytes(b"whole, but never counted")
+    assert len(list(vsearch.Index.check(index.path))) == 2
+    index.sync()
+    safety.assert_sound(index.path)
+
+
+def test_an_index_without_its_head_is_not_taken_for_a_new_one(
+    index: vsearch.Index, photos: Path, toy_encoder: Path
+) -> None:
+    (index.path / "index.json").unlink()
+    with pytest.raises(vsearch.IndexDamaged, match="rebuild"):
+        vsearch.Index.build(index.path, [photos], encoder=toy_encoder)
+
+
+def test_index_json_and_catalog_both_gone(index: vsearch.Index) -> None:
+    intact = safety.content(index.path)
+    (index.path / "index.json").unlink()
+    (index.path / "catalog.sqlite").unlink()
+    report = vsearch.Index.rebuild(index.path)
+    assert report.restored == ("index.json", "catalog.sqlite")
+    assert safety.content(index.path).keys() == intact.keys()
+    safety.assert_sound(index.path)

@@ -1,0 +1,164 @@
+"""``sync``: the index equals its folders, whatever happened to them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import vsearch
+from tests import album, safety
+
+
+def changes(report: vsearch.SyncReport) -> dict[str, int]:
+    counts = report.as_json()
+    return {n: counts[n] for n in ("added", "updated", "moved", "removed") if counts[n]}
+
+
+def restore(path: Path, data: bytes, like: os.stat_result) -> None:
+    path.write_bytes(data)
+    os.utime(path, ns=(like.st_atime_ns, like.st_mtime_ns))
+
+
+def assert_fresh(index: vsearch.Index, photos: Path, toy_encoder: Path, tmp_path: Path) -> None:
+    fresh = vsearch.Index.create(tmp_path / "fresh.vsearch", encoder=toy_encoder)
+    fresh.add(photos)
+    safety.assert_equal(index.path, fresh.path)
+    shutil.rmtree(fresh.path)
+
+
+def test_nothing_to_do_publishes_nothing(index: vsearch.Index) -> None:
+    before = index.status().generation
+    assert (changes(index.sync()), index.sync().unchanged) == ({}, 12)
+    assert index.status().generation == before
+
+
+def test_new_changed_and_removed_photos(
+    index: vsearch.Index, photos: Path, toy_encoder: Path, tmp_path: Path
+) -> None:
+    album.write(photos / "new.png", 50)
+    album.write(photos / "day0/photo000.png", 51)
+    (photos / "day0/photo002.png").unlink()
+    assert changes(index.sync()) == {"added": 1, "updated": 1, "removed": 1}
+    assert_fresh(index, photos, toy_encoder, tmp_path)
+
+
+def test_a_renamed_folder_costs_no_decoding(index: vsearch.Index, photos: Path) -> None:
+    before = safety.content(index.path)
+    segments = sorted((index.path / "vectors").iterdir())
+    (photos / "day0").rename(photos / "Day0")
+    assert changes(index.sync()) == {"moved": 6}
+    assert sorted((index.path / "vectors").iterdir()) == segments
+    assert len(safety.content(index.path)) == len(before)
+    safety.assert_sound(index.path)
+
+
+def test_swapped_names_with_the_same_size_and_mtime(
+    index: vsearch.Index, photos: Path, toy_encoder: Path, tmp_path: Path
+) -> None:
+    a, b = album.write(photos / "a.bmp", 60), album.write(photos / "b.bmp", 61)
+    for path in (a, b):
+        os.utime(path, ns=(0, 1_000_000_000))
+    index.sync()
+    a.rename(photos / "c.bmp")
+    b.rename(a)
+    (photos / "c.bmp").rename(b)
+    assert changes(index.sync()) == {"updated": 2}
+    assert_fresh(index, photos, toy_encoder, tmp_path)
+
+
+def test_a_photo_restored_with_its_old_mtime_is_found_again(index: vsearch.Index, photos: Path) -> None:
+    path = photos / "day0/photo000.png"
+    data, status = path.read_bytes(), path.stat()
+    path.unlink()
+    assert changes(index.sync()) == {"removed": 1}
+    restore(path, data, status)
+    assert changes(index.sync()) == {"added": 1}
+    assert index.query(path, k=1)[0].kind == "identical"
+
+
+def test_other_bytes_under_the_old_size_and_mtime_are_noticed(index: vsearch.Index, photos: Path) -> None:
+    path = album.write(photos / "a.bmp", 70)
+    index.sync()
+    status = path.stat()
+    album.write(path, 71)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert changes(index.sync()) == {"updated": 1}
+
+
+@pytest.mark.parametrize("how", ["emptied", "absent"])
+def test_a_root_that_is_not_mounted_loses_nothing(index: vsearch.Index, photos: Path, how: str) -> None:
+    away = photos.with_name("away")
+    photos.rename(away)
+    if how == "emptied":
+        photos.mkdir()
+    report = index.sync()
+    assert (changes(report), report.withheld) == ({}, 12)
+    photos.rmdir() if how == "emptied" else None
+    away.rename(photos)
+    assert changes(index.sync()) == {}
+    shutil.rmtree(photos)
+    assert changes(index.sync(prune=True)) == {"removed": 12}
+
+
+def test_photos_copied_from_an_absent_root_stay_in_both(
+    index: vsearch.Index, photos: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "copy")
+    shutil.move(photos, tmp_path / "unplugged")
+    report = index.add(tmp_path / "copy")
+    assert changes(report) == {"added": 12}
+    assert index.status().photos == 24
+
+
+def test_most_of_a_root_going_at_once_needs_prune(index: vsearch.Index, photos: Path) -> None:
+    for path in sorted(photos.rglob("*.*"))[:7]:
+        path.unlink()
+    assert (changes(index.sync()), index.sync().withheld) == ({}, 7)
+    assert changes(index.sync(prune=True)) == {"removed": 7}
+
+
+def test_single_photos_do_not_make_sync_walk_their_folder(index: vsearch.Index, tmp_path: Path) -> None:
+    downloads = tmp_path / "downloads"
+    album.write(downloads / "wanted.png", 80)
+    album.write(downloads / "private.png", 81)
+    index.add(downloads / "wanted.png")
+    assert changes(index.sync()) == {}
+    index.add(downloads)
+    album.write(downloads / "later.png", 82)
+    assert changes(index.sync()) == {"added": 1}
+
+
+def test_loops_and_links(index: vsearch.Index, photos: Path, toy_encoder: Path, tmp_path: Path) -> None:
+    (photos / "day0/loop").symlink_to(photos)
+    (photos / "link.png").symlink_to(photos / "day0/photo000.png")
+    (photos / "dangling.png").symlink_to(photos / "nowhere.png")
+    assert changes(index.sync()) == {"added": 1}
+    assert_fresh(index, photos, toy_encoder, tmp_path)
+
+
+def test_the_plan_says_what_sync_does(index: vsearch.Index, photos: Path) -> None:
+    (photos / "day0/photo000.png").rename(photos / "moved.png")
+    (photos / "day0/photo002.png").unlink()
+    (photos / "day0/photo004.png").touch()
+    album.write(photos / "day0/photo006.png", 90)
+    album.write(photos / "new.png", 91)
+    planned = {(p.change, Path(p.path).name) for p in index.plan()}
+    expected = {("move", "moved.png"), ("remove", "photo002.png"), ("update", "photo006.png")}
+    assert planned == expected | {("add", "new.png")}
+    assert changes(index.sync()) == {"added": 1, "updated": 1, "moved": 1, "removed": 1}
+    assert list(index.plan()) == []
+
+
+def test_dead_rows_are_reclaimed(index: vsearch.Index, photos: Path) -> None:
+    for n in range(3):
+        album.write(photos / f"day0/photo{2 * n:03d}.png", 300 + n)
+    index.sync()
+    assert 0 < index.status().dead["vectors"] < index.status().bytes["vectors"]
+    album.write(photos / "day0/photo006.png", 303)
+    index.sync()
+    assert sum(index.status().dead.values()) == 0
+    assert not (index.path / "vectors/000001.h5").exists()
+    safety.assert_sound(index.path)

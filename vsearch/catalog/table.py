@@ -1,0 +1,331 @@
+"""The photo table of one index: opening, reading, transactions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from vsearch import durable
+from vsearch.catalog import rows
+from vsearch.catalog.change import Change
+from vsearch.catalog.rows import SegmentKind, SegmentRow, VectorRow
+from vsearch.catalog.scan import Scan
+from vsearch.errors import IndexDamaged, StorageError, VersionMismatch
+from vsearch.records import Location, Photo
+
+FORMAT_VERSION = 1
+_BUSY_SECONDS = 60.0
+_PAGE = 1000
+
+
+class Catalog:
+    """The photo table of one index.
+
+    Args:
+        path: the SQLite file.
+        roots: absolute folders; rows store a root by its place in this list.
+        create: make the file when it is missing.
+        read_only: nothing will be written.
+        reload_roots: reads the roots again, when another process has added one.
+
+    Raises:
+        IndexDamaged: the file is missing or is not a catalog.
+        VersionMismatch: another format version wrote it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        roots: Sequence[str],
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        reload_roots: Callable[[], list[str]] | None = None,
+    ) -> None:
+        self.path = path
+        self.roots = list(roots)
+        self._reload_roots = reload_roots
+        if not create and not path.exists():
+            raise _damaged(path, "it is missing")
+        with self._errors():
+            self._db = sqlite3.connect(
+                _uri(path, read_only),
+                uri=True,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._db.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+            if not read_only:
+                self._db.execute("PRAGMA synchronous = EXTRA")
+            if create and not self._has_schema():
+                self._create()
+        self._check_version()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def count(self, state: Literal["ready", "failed"]) -> int:
+        """How many photos are in ``state``."""
+        return self._number("SELECT count(*) FROM photos WHERE state = ?", state)
+
+    def sequence(self) -> int:
+        """The number of the last committed change."""
+        return self._number("SELECT value FROM meta WHERE key = 'sequence'")
+
+    def identity(self) -> str:
+        """A name that no other catalog has, not even one rebuilt from the same segments."""
+        return str(self.noted("identity"))
+
+    def published(self) -> int:
+        """The newest generation that was published; 0 before the first."""
+        return self._number("SELECT value FROM meta WHERE key = 'generation'")
+
+    def noted(self, key: str) -> int | str | None:
+        """One entry of ``meta``."""
+        with self._errors():
+            row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def find(self, root: str, path: str) -> Photo | None:
+        """The photo at ``path`` under ``root``."""
+        return self._one("root = ? AND path = CAST(? AS TEXT)", self._root(root), rows.raw(path))
+
+    def get(self, photo_id: int) -> Photo | None:
+        """The photo with this id."""
+        return self._one("id = ?", photo_id)
+
+    def get_many(self, ids: Sequence[int]) -> dict[int, Photo]:
+        """The photos with these ids; ids that are gone are left out."""
+        found = (self.get(photo_id) for photo_id in ids)
+        return {photo.id: photo for photo in found if photo is not None}
+
+    def with_digest(self, sha256: str) -> Iterator[Photo]:
+        """Every photo with these bytes, oldest first."""
+        return self._many("sha256 = ? ORDER BY id", sha256)
+
+    def photos(self, state: Literal["ready", "failed"] | None = None) -> Iterator[Photo]:
+        """All photos by id, streamed."""
+        return self._paged("state = ?", state) if state else self._paged("1")
+
+    def below(self, root: str, folder: str) -> Iterator[Photo]:
+        """Every photo under ``folder`` (relative to ``root``; ``""`` for all), streamed by id."""
+        if not folder:
+            return self._paged("root = ?", self._root(root))
+        low, high = rows.raw(folder + "/"), rows.raw(folder + "0")  # "0" is the character after "/"
+        within = "root = ? AND path >= CAST(? AS TEXT) AND path < CAST(? AS TEXT)"
+        return self._paged(within, self._root(root), low, high)
+
+    def changed_since(self, sequence: int) -> Iterator[Photo]:
+        """Ready photos that changed after ``sequence``, by vector location for sequential reading."""
+        return self._many("state = 'ready' AND sequence > ? ORDER BY vector_segment, vector_row", sequence)
+
+    def vector_rows(self) -> Iterator[VectorRow]:
+        """Where the vector of each ready photo lies, by segment and row."""
+        query = (
+            "SELECT id, vector_segment, vector_row FROM photos WHERE state = 'ready' "
+            "ORDER BY vector_segment, vector_row"
+        )
+        with self._errors():
+            for photo_id, segment, row in self._db.execute(query):
+                yield VectorRow(photo_id, Location(segment, row))
+
+    def count_changed_since(self, sequence: int) -> int:
+        """How many photos a generation that covers ``sequence`` lacks, removals included."""
+        changed = "SELECT count(*) FROM photos WHERE sequence > ?"
+        gone = "SELECT count(*) FROM removals WHERE sequence > ?"
+        return self._number(changed, sequence) + self._number(gone, sequence)
+
+    def unready_since(self, sequence: int) -> Iterator[int]:
+        """Ids that a generation covering ``sequence`` may hold but must not any more."""
+        query = (
+            "SELECT id FROM removals WHERE sequence > ? "
+            "UNION ALL SELECT id FROM photos WHERE state = 'failed' AND sequence > ?"
+        )
+        with self._errors():
+            for (photo_id,) in self._db.execute(query, (sequence, sequence)):
+                yield int(photo_id)
+
+    def segments(self, kind: SegmentKind) -> list[SegmentRow]:
+        """The segments of one kind that exist, by number."""
+        with self._errors():
+            found = self._db.execute(
+                "SELECT kind, number, rows, sha256 FROM segments WHERE kind = ? ORDER BY number",
+                (kind,),
+            ).fetchall()
+        return [SegmentRow(*row) for row in found]
+
+    def live_rows(self) -> dict[int, int]:
+        """How many rows of each vectors segment photos count on; segments without any are left out."""
+        query = (
+            "SELECT vector_segment, count(DISTINCT vector_row) FROM photos "
+            "WHERE vector_segment IS NOT NULL GROUP BY vector_segment"
+        )
+        with self._errors():
+            return {int(number): int(count) for number, count in self._db.execute(query)}
+
+    def in_segment(self, number: int) -> list[Photo]:
+        """The photos whose vector lies in segment ``number``, by row."""
+        return list(self._many("vector_segment = ? ORDER BY vector_row", number))
+
+    def next_segment(self) -> int:
+        """A segment number that no kind has used."""
+        return 1 + self._number("SELECT coalesce(max(number), 0) FROM segments")
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[Change]:
+        """One transaction: all of it happens, or none."""
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+        try:
+            with self._errors():
+                self._db.execute("UPDATE meta SET value = value + 1 WHERE key = 'sequence'")
+            yield Change(self._db, self.sequence(), self._root, self._errors)
+            durable.step("catalog-before-commit")
+            with self._errors():
+                self._db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # the disk may be what failed
+                self._db.execute("ROLLBACK")
+            raise
+        durable.step("catalog-committed")
+
+    def scan(self) -> Scan:
+        """Begin to hold what lies on the disk against the catalog."""
+        return Scan(self._db, self._photo, self.roots, self._errors)
+
+    def back_up(self, target: Path) -> None:
+        """Write a copy to ``target``, which must not exist."""
+        with contextlib.closing(sqlite3.connect(target)) as copy, self._errors():
+            self._db.backup(copy)
+
+    def flaws(self) -> list[str]:
+        """What SQLite and the rows' checksums find wrong; empty when all is well."""
+        with self._errors():
+            found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(5)")]
+        return [] if found == ["ok"] else found
+
+    def next_id(self) -> int:
+        """The first id that no photo has or had."""
+        with self._errors():
+            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'photos'").fetchone()
+        return (int(row[0]) if row else 0) + 1
+
+    # -- internal --------------------------------------------------------------------------------
+
+    def _number(self, query: str, *parameters: object) -> int:
+        with self._errors():
+            row = self._db.execute(query, parameters).fetchone()
+        if row is None or not isinstance(row[0], int):
+            raise _damaged(self.path, "a row of its own bookkeeping is missing or wrong")
+        return row[0]
+
+    def _one(self, condition: str, *parameters: object) -> Photo | None:
+        return next(self._many(condition, *parameters), None)
+
+    def _many(self, condition: str, *parameters: object) -> Iterator[Photo]:
+        with self._errors():
+            for row in self._db.execute(f"SELECT {rows.SELECT} FROM photos WHERE {condition}", parameters):
+                yield self._photo(row)
+
+    def _paged(self, condition: str, *parameters: object) -> Iterator[Photo]:
+        # A statement left open would keep the writer from committing for as long as somebody reads.
+        query = f"SELECT {rows.SELECT} FROM photos WHERE {condition} AND id > ? ORDER BY id LIMIT {_PAGE}"
+        last = -1
+        while True:
+            with self._errors():
+                page = self._db.execute(query, (*parameters, last)).fetchall()
+            yield from map(self._photo, page)
+            if len(page) < _PAGE:
+                return
+            last = page[-1][0]
+
+    def _photo(self, row: rows.Row) -> Photo:
+        *values, checksum = row
+        if rows.checksum(values) != checksum:
+            raise _damaged(self.path, f"the checksum of photo {row[0]} does not match")
+        return rows.photo_of(values, self._root_path(row[1]))
+
+    def _root(self, root: str) -> int:
+        return self.roots.index(root) if root in self.roots else -1
+
+    def _root_path(self, number: int) -> str:
+        if number >= len(self.roots) and self._reload_roots is not None:
+            self.roots = self._reload_roots()
+        if not 0 <= number < len(self.roots):
+            raise _damaged(self.path, f"a photo belongs to root {number}, which index.json lacks")
+        return self.roots[number]
+
+    def _has_schema(self) -> bool:
+        return bool(self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone())
+
+    def _create(self) -> None:
+        first = (
+            f"INSERT INTO meta VALUES ('format_version', {FORMAT_VERSION}), ('sequence', 0), "
+            f"('generation', 0), ('identity', '{uuid.uuid4().hex}');"
+        )
+        self._db.executescript(f"BEGIN EXCLUSIVE; {rows.SCHEMA} {first} COMMIT;")
+
+    def _check_version(self) -> None:
+        version = self._number("SELECT value FROM meta WHERE key = 'format_version'")
+        if version != FORMAT_VERSION:
+            raise VersionMismatch(
+                f"{self.path}: catalog format {version}, this vsearch reads {FORMAT_VERSION}; "
+                "use the vsearch that wrote it, or build the index anew"
+            )
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise self._operational(error) from error
+        except sqlite3.DatabaseError as error:
+            raise _damaged(self.path, str(error)) from error
+
+    def _operational(self, error: sqlite3.OperationalError) -> IndexDamaged | StorageError:
+        reason = str(error)
+        if "no such" in reason or "malformed" in reason:
+            return _damaged(self.path, reason)
+        if "readonly" in reason:
+            reason = "a killed run left a change half made, and this user may not mend it"
+            remedy = "run `vsearch status` once as a user who may write there"
+            return StorageError(f"cannot use {self.path}: {reason}; {remedy}")
+        return StorageError(
+            f"cannot use {self.path}: {reason}; check that the disk is neither full nor read-only"
+        )
+
+
+def _uri(path: Path, read_only: bool) -> str:
+    from urllib.parse import quote
+
+    # A reader that may write opens for writing too: only so can it roll back what a killed writer left.
+    writable = not read_only or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+    return f"file:{quote(os.fsencode(path.absolute()))}" + ("" if writable else "?mode=ro")
+
+
+def _damaged(path: Path, why: str) -> IndexDamaged:
+    return IndexDamaged(f"{path} is damaged: {why}; run `vsearch rebuild` to make it anew from the vectors")

@@ -1,0 +1,251 @@
+"""Chroma itself: opening a directory, loading it, asking it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vsearch import durable
+from vsearch.errors import CollectionError, IndexDamaged
+from vsearch.records import Metric
+
+if TYPE_CHECKING:
+    import chromadb
+    from chromadb.api.client import Client
+
+Vectors = npt.NDArray[np.float32]
+Metadata = dict[str, str | int | float | bool | None]
+
+_NAME = "photos"
+_BATCH_BYTES = 16 * 2**20
+_BATCH_ROWS = 5000  # get_max_batch_size() of chromadb 1.5 is 5461
+# A graph file is written each time this many records have come in.  While loading that is never; the
+# smallest threshold Chroma takes is 2, which makes the next two records write everything.
+_WRITE_NEVER = 2**31 - 1
+_WRITE_NOW = 2
+_MEND = "run `vsearch check`, then `vsearch rebuild` if it says so"
+
+
+@dataclass(frozen=True, slots=True)
+class HnswParameters:
+    """Parameters of the HNSW graph (Malkov & Yashunin 2018): build breadth, degree, search breadth."""
+
+    ef_construction: int = 200
+    max_neighbors: int = 32
+    ef_search: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to upsert: ids, vectors float32 [b, D], and one metadata dictionary each.
+
+    Every metadata key must be present each time, ``None`` for "no value": upserts merge keys.
+    """
+
+    ids: Sequence[str]
+    vectors: Vectors
+    metadatas: Sequence[Metadata]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer of the collection: id, distance (1 - cosine, or squared Euclidean), metadata."""
+
+    id: str
+    distance: float
+    metadata: Metadata
+
+
+class Collection:
+    """One open generation.  Use :meth:`close`, or as a context manager, when done."""
+
+    def __init__(self, folder: Path) -> None:
+        self._client = _client(folder)
+        self._closing: Callable[[], None] | None = None
+        try:
+            self._photos = self._client.get_collection(_NAME, embedding_function=None)
+            self._load()
+        except BaseException:
+            self._client.close()
+            raise
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        closing, self._closing = self._closing, None
+        (closing or self._client.close)()
+
+    def on_close(self, closing: Callable[[], None]) -> None:
+        """Let ``closing`` do it, which calls :meth:`close` itself among other things."""
+        self._closing = closing
+
+    def _load(self) -> None:
+        """Read the graph now: Chroma would on the first query, and take files that are gone for empty."""
+        if self._photos.count():
+            embeddings = self._photos.get(limit=1, include=["embeddings"])["embeddings"]
+            assert embeddings is not None  # asked for
+            first = np.asarray(embeddings, np.float32)
+            if not self._photos.query(query_embeddings=first, n_results=1, include=[])["ids"][0]:
+                raise IndexDamaged(f"the graph of the collection is empty; {_MEND}")
+
+    def count(self) -> int:
+        """Photos in the collection."""
+        with errors():
+            return self._photos.count()
+
+    def search(self, vectors: Vectors, k: int, where: dict[str, Any] | None = None) -> list[list[Hit]]:
+        """The ``k`` nearest photos to each of ``vectors`` (float32 [n, D]), nearest first.
+
+        Raises:
+            CollectionError: Chroma refused.
+        """
+        if not np.isfinite(vectors).all():  # Chroma takes NaN and answers NaN
+            raise CollectionError("a query vector has NaN or infinite numbers; nothing can be near it")
+        with errors():
+            found = self._photos.query(
+                query_embeddings=np.ascontiguousarray(vectors, dtype=np.float32),
+                n_results=k,
+                where=where,
+                include=["distances", "metadatas"],
+            )
+        distances, metadatas = found["distances"], found["metadatas"]
+        assert distances is not None and metadatas is not None  # both were asked for
+        return [
+            [Hit(i, float(d), dict(m)) for i, d, m in zip(*row, strict=True)]  # type: ignore[arg-type]
+            for row in zip(found["ids"], distances, metadatas, strict=True)
+        ]
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
+        """The stored vectors of ``ids``, float32 [D] each; ids that are not there are left out."""
+        found: dict[str, Vectors] = {}
+        for start in range(0, len(ids), _BATCH_ROWS):
+            with errors():
+                got = self._photos.get(ids=list(ids[start : start + _BATCH_ROWS]), include=["embeddings"])
+            embeddings = got["embeddings"]
+            assert embeddings is not None  # asked for
+            found.update((i, np.asarray(v, np.float32)) for i, v in zip(got["ids"], embeddings, strict=True))
+        return found
+
+    def ids(self) -> list[str]:
+        """Every id, paged."""
+        result: list[str] = []
+        while True:
+            with errors():
+                page = self._photos.get(limit=_BATCH_ROWS, offset=len(result), include=[])["ids"]
+            result.extend(page)
+            if len(page) < _BATCH_ROWS:
+                return result
+
+
+def batches_of(dimension: int, rows: int) -> int:
+    """How many of ``rows`` vectors fit a batch of 16 MiB."""
+    return max(1, min(rows, _BATCH_ROWS, _BATCH_BYTES // (4 * dimension)))
+
+
+def fill(folder: Path, batches: Iterable[Batch], removed: Iterable[str]) -> int:
+    """Apply the changes and leave a graph that lies complete on the disk; returns the count.
+
+    The graph is written once, at the end: set the threshold to 2, reopen, upsert two records again.
+    """
+    last: Batch | None = None
+    with _photos(folder) as photos:
+        photos.modify(configuration={"hnsw": {"sync_threshold": _WRITE_NEVER}})
+    with _photos(folder) as photos:
+        gone = list(removed)
+        for start in range(0, len(gone), _BATCH_ROWS):
+            photos.delete(ids=gone[start : start + _BATCH_ROWS])
+        for batch in batches:
+            _upsert(photos, batch)
+            last = batch
+            durable.step("generation-upserted")
+        photos.modify(configuration={"hnsw": {"sync_threshold": _WRITE_NOW}})
+    with _photos(folder) as photos:
+        count = photos.count()
+        if last is not None:
+            for _ in range(_WRITE_NOW):
+                _upsert(photos, Batch(last.ids[:1], last.vectors[:1], last.metadatas[:1]))
+    return count
+
+
+def _upsert(photos: chromadb.Collection, batch: Batch) -> None:
+    photos.upsert(
+        ids=list(batch.ids),
+        embeddings=np.ascontiguousarray(batch.vectors, dtype=np.float32),
+        metadatas=list(batch.metadatas),
+    )
+
+
+@contextlib.contextmanager
+def _photos(folder: Path) -> Iterator[chromadb.Collection]:
+    with errors():
+        client = _client(folder)
+        try:
+            yield client.get_collection(_NAME, embedding_function=None)
+        finally:
+            client.close()
+
+
+def create(folder: Path, metric: Metric, hnsw: HnswParameters) -> None:
+    """Make an empty collection in ``folder``."""
+    space = "cosine" if metric == "cosine" else "l2"
+    configuration = {"hnsw": {"space": space, "sync_threshold": _WRITE_NEVER, **asdict(hnsw)}}
+    with errors():
+        client = _client(folder)
+        try:
+            client.create_collection(
+                _NAME,
+                embedding_function=None,
+                configuration=configuration,  # type: ignore[arg-type]
+            )
+        finally:
+            client.close()
+
+
+def _client(folder: Path) -> Client:
+    # Clients are cached by the path string, hence realpath.
+    chromadb = _import_chromadb()
+    settings = chromadb.config.Settings(anonymized_telemetry=False, _env_file=None)
+    client: Client = chromadb.PersistentClient(os.path.realpath(folder), settings=settings)
+    return client
+
+
+def _import_chromadb() -> Any:
+    try:
+        import chromadb
+    except ValueError as error:
+        # pydantic reads a .env of the current directory at import, and refuses what it does not like.
+        raise CollectionError(
+            "Chroma cannot start, because a .env file in this folder or an environment variable sets one "
+            f"of its options wrongly ({str(error).splitlines()[0]}); run vsearch from another folder"
+        ) from error
+    return chromadb
+
+
+@contextlib.contextmanager
+def errors() -> Iterator[None]:
+    """Map Chroma's exceptions, and the panics of its Rust core, to ours."""
+    chromadb = _import_chromadb()
+    try:
+        yield
+    except (chromadb.errors.ChromaError, ValueError, KeyError, RuntimeError) as error:
+        raise CollectionError(f"Chroma refused: {_first_line(error)}; {_MEND}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # pyo3's, derived from BaseException, not importable
+            raise
+        raise CollectionError(f"Chroma gave up: {_first_line(error)}; {_MEND}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

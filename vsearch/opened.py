@@ -1,0 +1,106 @@
+"""What is open of an index: settings, encoder, catalog; and how a writer gets hold of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vsearch.catalog import Catalog
+from vsearch.directory import IndexDirectory
+from vsearch.encoders import Bundle, Encoder
+from vsearch.errors import EncoderMismatch, IndexBusy
+from vsearch.updates import Writable
+
+
+class OpenIndex:
+    """The base of :class:`vsearch.Index`, without its verbs.
+
+    Args:
+        directory: the index directory.
+
+    Raises:
+        IndexNotFound, IndexDamaged, VersionMismatch, EncoderMismatch: it cannot be used.
+    """
+
+    def __init__(self, directory: IndexDirectory) -> None:
+        self._directory = directory
+        self._settings = directory.settings()
+        self._bundle = self._check_encoder(Bundle(directory.encoder))
+        self._loaded: Encoder | None = None
+        self._catalog: Catalog | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; the index may be used again and opens them anew."""
+        if self._catalog is not None:
+            self._catalog.close()
+        self._catalog = None
+
+    @property
+    def path(self) -> Path:
+        """The index directory."""
+        return self._directory.path
+
+    @contextmanager
+    def _writing(self) -> Iterator[Writable]:
+        with self._directory.writing():
+            self._reload()
+            with self._open_catalog(read_only=False) as catalog:
+                yield Writable(self._directory, self._settings, catalog, self._encoder())
+            self._settings = self._directory.settings()
+        self.close()
+
+    def is_busy(self) -> bool:
+        """Whether another process is writing."""
+        try:
+            with self._directory.writing():
+                return False
+        except IndexBusy:
+            return True
+
+    def _reading(self) -> Catalog:
+        if self._catalog is None:
+            self._reload()
+            self._catalog = self._open_catalog(read_only=True)
+        return self._catalog
+
+    def _open_catalog(self, *, read_only: bool) -> Catalog:
+        def roots() -> list[str]:
+            return self._directory.roots(self._directory.settings())
+
+        file = self._directory.catalog_file
+        return Catalog(file, roots(), read_only=read_only, reload_roots=roots)
+
+    def _reload(self) -> None:
+        """Read ``index.json`` again; another process may have added a root, or re-encoded everything."""
+        before, self._settings = self._settings, self._directory.settings()
+        if before.encoder != self._settings.encoder:
+            self._bundle = self._check_encoder(Bundle(self._directory.encoder))
+            self._loaded = None
+
+    def _encoder(self) -> Encoder:
+        if self._loaded is None:
+            self._loaded = Encoder(self._bundle)
+        return self._loaded
+
+    def _check_encoder(self, bundle: Bundle) -> Bundle:
+        expected = self._settings.encoder
+        if bundle.fingerprint != expected:
+            raise EncoderMismatch(
+                f"{self._directory.encoder} has fingerprint {bundle.fingerprint[:12]}, index.json expects "
+                f"{expected[:12]}: the encoder was replaced; restore that folder, or run `vsearch reencode`"
+            )
+        return bundle

@@ -1,0 +1,183 @@
+"""Making the index equal to its folders: what is new, changed, moved and gone, in one run."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter as Count
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+
+from vsearch import files
+from vsearch.catalog import Scan
+from vsearch.committer import Tally, sweep
+from vsearch.errors import PhotoError
+from vsearch.ingest import Job, batched
+from vsearch.plan import Fate, judge, may_remove
+from vsearch.records import FileStat, Photo, Planned, PlannedChange, Skipped, SyncReport
+from vsearch.updates import Counter, OnProgress, Run, Writable, finish
+
+_PAGE = 500
+
+
+@dataclass
+class _Sight:
+    """What the walk of all roots came to, beside the files it saw.
+
+    Attributes:
+        hidden: absolute paths that could not be read; what is at or below them is unknown.
+        seen: files seen in each root.
+    """
+
+    hidden: list[str] = field(default_factory=list)
+    seen: Count[str] = field(default_factory=Count)
+
+    def is_hidden(self, file: FileStat) -> bool:
+        """Whether not having seen ``file`` says nothing."""
+        path = files.absolute(file.root, file.path)
+        return any(path == place or path.startswith(place.rstrip(os.sep) + os.sep) for place in self.hidden)
+
+
+class Sync:
+    """One run of ``sync``.
+
+    Args:
+        index: open for writing, or, for :meth:`plan` alone, for reading.
+        prune: remove what is gone, however much of a root it is.
+        retry_failed: read photos again that failed before.
+    """
+
+    def __init__(self, index: Writable, *, prune: bool = False, retry_failed: bool = False) -> None:
+        self._index = index
+        self._prune = prune
+        self._retry_failed = retry_failed
+        self._tally = Tally()
+        self._sight = _Sight()
+        self._run = Run(index, self._tally, self._is_gone, retry_failed=retry_failed)
+        self._scan: Scan | None = None
+        self._known: Count[str] = Count()
+
+    def run(self, on_progress: OnProgress | None = None) -> SyncReport:
+        """Make the index equal to its folders.
+
+        Raises:
+            StorageError: the disk is full, read-only or failing.
+        """
+        sweep(self._index.directory, self._index.catalog)
+        scan = self._look()
+        counter = Counter(self._tally, scan.count_unread(), on_progress)
+        self._run.read((Job(file, known) for file, known in scan.unread()), counter)
+        self._remove(scan)
+        finish(self._index)
+        return self._tally.report()
+
+    def plan(self) -> Iterator[Planned]:
+        """What :meth:`run` would do; reads files, if at all, to see what merely moved."""
+        scan = self._look()
+        moved: set[int] = set()
+        for file, known in scan.unread():
+            yield from self._planned(scan, file, known, moved)
+        removable = self._removable(scan, moved)
+        for photo in scan.gone():
+            if photo.id not in moved:
+                change: PlannedChange = "remove" if photo.file.root in removable else "withhold"
+                yield Planned(change, _path(photo.file))
+
+    def _look(self) -> Scan:
+        """Walk the roots, hold them against the catalog."""
+        scan = self._scan = self._index.catalog.scan()
+        scan.see(self._walked())
+        scan.see(self._named())
+        for page in batched(scan.known(), _PAGE):
+            self._judge(scan, page)
+        return scan
+
+    def _judge(self, scan: Scan, page: list[tuple[Photo, FileStat | None]]) -> None:
+        by_fate: dict[Fate, list[Photo]] = {"stays": [], "read": [], "gone": [], "unknown": []}
+        for known, seen in page:
+            fate = judge(known, seen, self._sight.is_hidden, retry_failed=self._retry_failed)
+            by_fate[fate].append(known)
+            self._known[known.file.root] += 1
+        for photo in by_fate["stays"] + by_fate["unknown"]:
+            self._tally.stays(photo)
+        scan.settle(by_fate["stays"])
+        scan.doom(by_fate["gone"])
+
+    def _walked(self) -> Iterator[FileStat]:
+        settings = self._index.settings
+        for number, root in enumerate(self._index.catalog.roots):
+            if number not in settings.unwalked:
+                for file in files.walk(root, settings.exclude, self._cannot_read):
+                    yield self._saw(file)
+
+    def _named(self) -> Iterator[FileStat]:
+        """Photos that were named one by one, and that no walk comes across."""
+        unwalked = self._index.settings.unwalked
+        for number, root in enumerate(self._index.catalog.roots):
+            for photo in self._index.catalog.below(root, ""):
+                if number in unwalked or not files.is_walked(photo.file.path):
+                    yield from self._stat(photo)
+
+    def _stat(self, photo: Photo) -> Iterator[FileStat]:
+        path = files.absolute(photo.file.root, photo.file.path)
+        try:
+            found = files.stat_file(path)
+        except PhotoError:
+            return
+        yield self._saw(replace(found, root=photo.file.root, path=photo.file.path))
+
+    def _saw(self, file: FileStat) -> FileStat:
+        file = self._run.rooted(file)
+        self._sight.seen[file.root] += 1
+        return file
+
+    def _cannot_read(self, skipped: Skipped) -> None:
+        self._tally.skipped.append(skipped)
+        self._sight.hidden.append(skipped.path)
+
+    def _is_gone(self, photo: Photo) -> bool:
+        """Whether the same bytes elsewhere are ``photo``, moved; not so if its whole root is absent."""
+        present = self._prune or self._sight.seen[photo.file.root] > 0
+        return present and self._scan is not None and self._scan.is_gone(photo)
+
+    def _removable(self, scan: Scan, moved: Collection[int] = ()) -> set[str]:
+        """The roots that may lose what is gone of them."""
+        gone = Count(photo.file.root for photo in scan.gone() if photo.id not in moved)
+        return {r for r, n in gone.items() if may_remove(n, self._known[r], prune=self._prune)}
+
+    def _remove(self, scan: Scan) -> None:
+        """Take out what is gone."""
+        removable = self._removable(scan)
+        for page in batched(scan.gone(), _PAGE):
+            leaving = [photo.id for photo in page if photo.file.root in removable]
+            self._tally.counts["removed"] += len(leaving)
+            self._tally.counts["withheld"] += len(page) - len(leaving)
+            if leaving:
+                with self._index.catalog.change() as change:
+                    change.remove(leaving)
+
+    def _planned(self, scan: Scan, file: FileStat, known: Photo | None, moved: set[int]) -> Iterator[Planned]:
+        path = _path(file)
+        if known is not None:
+            if file.size != known.file.size or _digest(path) != known.sha256 or known.state == "failed":
+                yield Planned("update", path)
+            return
+        origin = None
+        if scan.may_have_moved(file.size) and (digest := _digest(path)) is not None:
+            same = self._index.catalog.with_digest(digest)
+            origin = next((p for p in same if p.id not in moved and self._is_gone(p)), None)
+        if origin is None:
+            yield Planned("add", path)
+        else:
+            moved.add(origin.id)
+            yield Planned("move", path, _path(origin.file))
+
+
+def _path(file: FileStat) -> str:
+    return files.absolute(file.root, file.path)
+
+
+def _digest(path: str) -> str | None:
+    try:
+        return files.sha256(path)
+    except PhotoError:  # it vanished, or cannot be read: the run itself will say so
+        return None
