@@ -185,8 +185,9 @@ class IndexDirectory:
             VersionMismatch: another format version wrote it.
         """
         try:
-            fields = durable.unsealed(self.settings_file.read_bytes())
-            version = fields.pop("format_version")
+            data = self.settings_file.read_bytes()
+            self._check_version(json.loads(data))  # first: another version may seal in another way
+            fields = durable.unsealed(data)
         except FileNotFoundError as error:
             self.refuse_headless()
             raise IndexNotFound(
@@ -195,19 +196,23 @@ class IndexDirectory:
             ) from error
         except OSError as error:
             raise IndexDamaged(f"cannot read {self.settings_file}: {error.strerror}") from error
-        except (ValueError, KeyError) as error:
+        except ValueError as error:
             raise self._damaged_settings(str(error)) from error
-        if version != FORMAT_VERSION:
+        try:
+            del fields["format_version"]
+            settings = Settings.of(fields)
+        except (KeyError, TypeError) as error:
+            raise self._damaged_settings(str(error)) from error
+        self.store = self.path / settings.store
+        return settings
+
+    def _check_version(self, content: object) -> None:
+        version = content.get("format_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version != FORMAT_VERSION:
             raise VersionMismatch(
                 f"{self.path}: index format {version}, this vsearch reads {FORMAT_VERSION}; "
                 "use the vsearch that wrote it, or build the index anew"
             )
-        try:
-            settings = Settings.of(fields)
-        except TypeError as error:
-            raise self._damaged_settings(str(error)) from error
-        self.store = self.path / settings.store
-        return settings
 
     def write_settings(self, settings: Settings) -> None:
         """Replace ``index.json``."""
