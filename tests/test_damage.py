@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,10 @@ FILES = [
     "chroma/000001/*/link_lists.bin",
     "chroma/000001/*/index_metadata.pickle",
 ]
-CASES = [(name, damage) for name in FILES for damage in DAMAGES]
+# Each file in one way, the next file in the next; all of them, in minutes, with VSEARCH_TEST_LONG=1.
+EVERY = [(name, damage) for name in FILES for damage in DAMAGES]
+ROTATING = [(name, DAMAGES[n % len(DAMAGES)]) for n, name in enumerate(FILES)]
+CASES = EVERY if os.environ.get("VSEARCH_TEST_LONG") else ROTATING
 
 
 @pytest.mark.parametrize(("name", "damage"), CASES, ids=[f"{n}-{d.__name__}" for n, d in CASES])

@@ -86,7 +86,6 @@ class Sync:
         """Walk the roots, hold them against the catalog."""
         scan = self._scan = self._index.catalog.scan()
         scan.see(self._walked())
-        scan.see(self._named())
         for page in batched(scan.known(), _PAGE):
             self._judge(scan, page)
         return scan
@@ -94,6 +93,8 @@ class Sync:
     def _judge(self, scan: Scan, page: list[tuple[Photo, FileStat | None]]) -> None:
         by_fate: dict[Fate, list[Photo]] = {"stays": [], "read": [], "gone": [], "unknown": []}
         for known, seen in page:
+            if seen is None and (seen := self._named(known)) is not None:
+                scan.see([seen])
             fate = judge(known, seen, self._sight.is_hidden, retry_failed=self._retry_failed)
             by_fate[fate].append(known)
             self._known[known.file.root] += 1
@@ -109,21 +110,18 @@ class Sync:
                 for file in files.walk(root, settings.exclude, self._cannot_read):
                     yield self._saw(file)
 
-    def _named(self) -> Iterator[FileStat]:
-        """Photos that were named one by one, and that no walk comes across."""
-        unwalked = self._index.settings.unwalked
-        for number, root in enumerate(self._index.catalog.roots):
-            for photo in self._index.catalog.below(root, ""):
-                if number in unwalked or not files.is_walked(photo.file.path):
-                    yield from self._stat(photo)
-
-    def _stat(self, photo: Photo) -> Iterator[FileStat]:
-        path = files.absolute(photo.file.root, photo.file.path)
+    def _named(self, photo: Photo) -> FileStat | None:
+        """The file of a photo that was named by itself, since no walk comes across it."""
+        number = self._index.catalog.roots.index(photo.file.root)
+        if number not in self._index.settings.unwalked and files.is_walked(photo.file.path):
+            return None
+        if self._run.rooted(photo.file) != photo.file:
+            return None  # another root, added since, holds it
         try:
-            found = files.stat_file(path)
+            found = files.stat_file(_path(photo.file))
         except PhotoError:
-            return
-        yield self._saw(replace(found, root=photo.file.root, path=photo.file.path))
+            return None
+        return self._saw(replace(found, root=photo.file.root, path=photo.file.path))
 
     def _saw(self, file: FileStat) -> FileStat:
         file = self._run.rooted(file)
