@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -93,8 +94,8 @@ def named_steps(album: Album) -> tuple[int, int]:
         done = safety.run(*album.build(index), variables={"VSEARCH_TEST_FAULT": step})
         lost += not safety.killed(done)
         if (index / "index.json").exists():
-            lost += not holds(lambda: safety.assert_answers(index))
-    return len(BUILD_STEPS), lost + (not holds(lambda: album.finish(index)))
+            lost += not holds(partial(safety.assert_answers, index))
+    return len(BUILD_STEPS), lost + (not holds(partial(album.finish, index)))
 
 
 def random_kills(album: Album, kills: int) -> tuple[int, int]:
@@ -105,9 +106,9 @@ def random_kills(album: Album, kills: int) -> tuple[int, int]:
         command, environment = safety.command(*album.build(index))
         kill_after(command, environment, dice.uniform(0.2, 1.1 * album.seconds))
         if (index / "index.json").exists():
-            lost += not holds(lambda: safety.assert_answers(index))
+            lost += not holds(partial(safety.assert_answers, index))
         if number % KILLS_A_ROUND == KILLS_A_ROUND - 1 or number == kills - 1:
-            lost += not holds(lambda: album.finish(index))
+            lost += not holds(partial(album.finish, index))
             shutil.rmtree(index)
     return kills, lost
 
