@@ -48,6 +48,7 @@ def _root(
 
 from vsearch.cli import (  # noqa: E402  (they add commands to app)
     building,
+    evaluating,
     mending,
     querying,
     reporting,
@@ -58,6 +59,7 @@ from vsearch.cli import (  # noqa: E402  (they add commands to app)
 __all__ = [
     "app",
     "building",
+    "evaluating",
     "main",
     "mending",
     "querying",

@@ -4,8 +4,8 @@ The incremental algorithm of Ross, Lim, Lin & Yang, "Incremental learning for ro
 International Journal of Computer Vision 77 (2008), section 3.3: the components so far, scaled by their
 singular values, a batch of new rows and one row for the shift of the mean are decomposed anew, and the
 largest components kept.  It is exact while the data's rank is within ``rank``; else what is lost is the
-smallest directions of each step.  The decomposition goes through the Gram matrix of those few rows, so memory is
-about ``2 * (rank + batch) * D`` numbers, whatever the number of rows seen.
+smallest directions of each step.  The decomposition goes through the Gram matrix of those few rows, so
+memory is about ``2 * (rank + batch) * D`` numbers, whatever the number of rows seen.
 """
 
 from __future__ import annotations
