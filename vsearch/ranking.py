@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from vsearch.records import Metric
+
 Vectors = npt.NDArray[np.float32]
 
 
@@ -25,3 +27,20 @@ def cosine(query: Vectors, vectors: Vectors) -> npt.NDArray[np.float32]:
     """Cosine similarity of ``query`` (float32 [D]) to each row of ``vectors`` (float32 [N, D])."""
     scores: Vectors = np.clip(normalised(vectors) @ normalised(query[np.newaxis])[0], -1, 1)
     return scores
+
+
+def nearness(query: Vectors, vectors: Vectors, metric: Metric) -> npt.NDArray[np.float64]:
+    """What photos are ranked by, higher is nearer: cosine similarity, or minus the Euclidean distance.
+
+    Args:
+        query: float32 [D].
+        vectors: float32 [N, D].
+
+    >>> nearness(np.float32([0, 0]), np.float32([[3, 4], [0, 1]]), "euclidean").tolist()
+    [-5.0, -1.0]
+    """
+    if metric == "cosine":
+        return cosine(query, vectors).astype(np.float64)
+    differences = vectors.astype(np.float64) - query
+    distances: npt.NDArray[np.float64] = np.linalg.norm(differences, axis=1)
+    return -distances

@@ -17,7 +17,7 @@ from vsearch.directory import IndexDirectory, Settings
 from vsearch.encoders import Encoder
 from vsearch.errors import IndexDamaged, UsageError
 from vsearch.nearest import Nearest
-from vsearch.ranking import cosine, normalised
+from vsearch.ranking import cosine, nearness, normalised
 from vsearch.records import Kind, Match, Photo
 from vsearch.segments import Segment
 
@@ -42,6 +42,14 @@ class Question:
     vector: Vector
     sha256: str | None
     hashes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One stored vector against the question: its score (cosine), and what the index ranks by."""
+
+    score: float
+    nearness: float
 
 
 class Searcher:
@@ -98,11 +106,11 @@ class Searcher:
             raise UsageError(f"k must be at least 1; received {k}")
         found = self._candidates(question, k)
         twins = self._twins(question)
-        scores = self._scores(question, found, twins)
+        exact = self._compare(question, found, twins)
         found.update((photo.id, photo) for photo in twins)
-        order = sorted(scores, key=lambda i: (found[i] not in twins, -scores[i], _path(found[i])))
+        order = sorted(exact, key=lambda i: (found[i] not in twins, -exact[i].nearness, _path(found[i])))
         return [
-            Match(rank, _path(photo), scores[photo.id], _kind(question, photo), str(photo.id))
+            Match(rank, _path(photo), exact[photo.id].score, _kind(question, photo), str(photo.id))
             for rank, photo in enumerate((found[i] for i in order[:k]), start=1)
         ]
 
@@ -118,11 +126,11 @@ class Searcher:
         same = self._catalog.with_digest(question.sha256)
         return [photo for photo in same if photo.state == "ready"]
 
-    def _scores(
+    def _compare(
         self, question: Question, found: dict[int, Photo], twins: Sequence[Photo]
-    ) -> dict[int, float]:
-        """Exact cosine scores from the stored vectors, whatever the collection approximated."""
-        scores: dict[int, float] = {}
+    ) -> dict[int, Comparison]:
+        """Exact comparisons with the stored vectors, whatever the collection approximated."""
+        compared: dict[int, Comparison] = {}
         by_segment: dict[int, list[Photo]] = {}
         for photo in {**found, **{p.id: p for p in twins}}.values():
             if photo.vector is None:
@@ -131,9 +139,11 @@ class Searcher:
         for number, photos in by_segment.items():
             with Segment(self._directory.segment("vectors", number)) as segment:
                 vectors = segment.read_rows([p.vector.row for p in photos if p.vector])
-            exact = cosine(question.vector, vectors)
-            scores.update((p.id, float(s)) for p, s in zip(photos, exact, strict=True))
-        return scores
+            scores = cosine(question.vector, vectors)
+            near = nearness(question.vector, vectors, self._settings.metric)
+            for photo, score, nearer in zip(photos, scores, near, strict=True):
+                compared[photo.id] = Comparison(float(score), float(nearer))
+        return compared
 
 
 def _bytes_of(picture: Picture) -> tuple[Picture, str | None]:

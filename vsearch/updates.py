@@ -125,6 +125,22 @@ def count(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> i
     return total
 
 
+def found(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> list[FileStat]:
+    """The photos in files and folders, without reading any; one that is named twice comes once.
+
+    Raises:
+        UsageError: a path does not exist, or there is no photo in any of them.
+    """
+    unreadable: list[Skipped] = []
+    seen: dict[str, FileStat] = {}
+    for source in photos:
+        for file in _found(*_source(source), exclude, unreadable.append):
+            seen.setdefault(files.absolute(file.root, file.path), file)
+    if not seen:
+        raise UsageError(_nothing(photos, unreadable))
+    return list(seen.values())
+
+
 class Run:
     """One pass over files.
 

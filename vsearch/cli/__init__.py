@@ -46,9 +46,27 @@ def _root(
     pass
 
 
-from vsearch.cli import building, mending, querying, reporting, syncing  # noqa: E402  (they add commands to app)
+from vsearch.cli import (  # noqa: E402  (they add commands to app)
+    building,
+    evaluating,
+    mending,
+    querying,
+    reporting,
+    syncing,
+    training,
+)
 
-__all__ = ["app", "building", "main", "mending", "querying", "reporting", "syncing"]
+__all__ = [
+    "app",
+    "building",
+    "evaluating",
+    "main",
+    "mending",
+    "querying",
+    "reporting",
+    "syncing",
+    "training",
+]
 
 
 def main() -> None:

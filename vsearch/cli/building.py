@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from vsearch.records import SyncReport
     from vsearch.updates import OnProgress
 
+_MUCH_MEMORY = 2**29
+
 Photos = Annotated[
     list[Path], typer.Argument(metavar="PHOTOS...", help="Folders of photos, or single photos.")
 ]
@@ -62,6 +64,12 @@ def build_index(
         str | None,
         typer.Option("--metric", metavar="cosine|euclidean", help="How photos are ranked. Default: cosine."),
     ] = None,
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train", help="Train --encoder pet160, travel600 or compact on these photos first, if need be."
+        ),
+    ] = False,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,6 +86,8 @@ def build_index(
     place = index or _default_place(photos)
     if Index.exists(place):
         print(f"{place} is an index already; going on with it", file=sys.stderr)
+    if train:
+        encoder = str(_trained(photos, place, encoder, exclude or []))
     opened = Index.build(
         place,
         photos,
@@ -87,6 +97,7 @@ def build_index(
         keep_pixels=keep_pixels,
         max_megapixels=max_megapixels,
     )
+    _warn_of_memory(opened, photos, exclude or [])
     run_and_report(opened, "indexing", lambda show: opened.add(*photos, on_progress=show), strict, as_json)
 
 
@@ -139,6 +150,42 @@ def remove(
 
     opened = Index.open(index)
     run_and_report(opened, "removing", lambda show: opened.remove(*paths), False, as_json)
+
+
+def _trained(photos: list[Path], place: Path, encoder: str | None, exclude: list[str]) -> Path:
+    """The bundle beside the index, trained now unless it was before."""
+    from vsearch.cli.training import run
+    from vsearch.training import Options, Request
+    from vsearch.training.checkpoints import Checkpoint
+    from vsearch.training.session import architecture_named
+
+    architecture = architecture_named(encoder or "compact")
+    bundle = place.with_name(f"{place.name}-{architecture.name}.encoder")
+    if bundle.exists():
+        print(f"{bundle} was trained before; going on with it", file=sys.stderr)
+        return bundle
+    options = Options(architecture.epochs, architecture.batch_size, architecture.learning_rate)
+    resume = Checkpoint(bundle).exists
+    run(Request(architecture, options, bundle, tuple(photos), exclude=tuple(exclude), resume=resume))
+    return bundle
+
+
+def _warn_of_memory(index: Index, photos: list[Path], exclude: list[str]) -> None:
+    """Say beforehand what a collection of long vectors will take."""
+    from vsearch import updates
+    from vsearch.collection import memory_estimate
+    from vsearch.render.text import size_text
+
+    dimension = index.status().encoder.dimension
+    estimate = memory_estimate(updates.count(photos, exclude), dimension)
+    if estimate >= _MUCH_MEMORY:
+        projected = memory_estimate(updates.count(photos, exclude), 256)
+        print(
+            f"vsearch: with {dimension:,} numbers a photo, Chroma will hold about "
+            f"{size_text(estimate)} in memory; "
+            f"an encoder trained with --vector pca:256 takes {size_text(projected)}",
+            file=sys.stderr,
+        )
 
 
 def _default_place(photos: list[Path]) -> Path:

@@ -11,7 +11,15 @@ Readers open what CURRENT names and need no lock.  Beside Chroma's files each ge
 directory is noticed before Chroma opens it (opening one can end the process).
 """
 
-from vsearch.collection.chroma import Batch, Collection, Hit, HnswParameters, Metadata, batches_of
+from vsearch.collection.chroma import (
+    Batch,
+    Collection,
+    Hit,
+    HnswParameters,
+    Metadata,
+    batches_of,
+    memory_estimate,
+)
 from vsearch.collection.generations import Generations, Manifest
 
 __all__ = [
@@ -23,4 +31,5 @@ __all__ = [
     "Manifest",
     "Metadata",
     "batches_of",
+    "memory_estimate",
 ]

@@ -24,6 +24,7 @@ Vectors = npt.NDArray[np.float32]
 Metadata = dict[str, str | int | float | bool | None]
 
 _NAME = "photos"
+_OVERHEAD_BYTES = 512  # links of 32 neighbours, and the id, of one photo
 _BATCH_BYTES = 16 * 2**20
 _BATCH_ROWS = 5000  # get_max_batch_size() of chromadb 1.5 is 5461
 # A graph file is written each time this many records have come in.  While loading that is never; the
@@ -147,6 +148,15 @@ class Collection:
             result.extend(page)
             if len(page) < _BATCH_ROWS:
                 return result
+
+
+def memory_estimate(photos: int, dimension: int) -> int:
+    """Bytes that Chroma holds in memory for a collection: vectors, graph links, ids.
+
+    >>> memory_estimate(1_000_000, 256) // 2**20
+    1464
+    """
+    return photos * (4 * dimension + _OVERHEAD_BYTES)
 
 
 def batches_of(dimension: int, rows: int) -> int:

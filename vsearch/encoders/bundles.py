@@ -20,6 +20,7 @@ from vsearch.records import EncoderInfo, ResizeMode
 FORMAT_VERSION = 1
 SPECIFICATION = "encoder.json"
 GRAPH = "encoder.onnx"
+_TRAINING_FILES = shutil.ignore_patterns("*.weights.h5", "history.json", "*.png")
 Layout = Literal["NHWC", "NCHW"]
 InputType = Literal["uint8", "float32"]
 
@@ -92,11 +93,11 @@ class Bundle:
         )
 
     def copy_to(self, target: Path) -> None:
-        """Copy the bundle's files to ``target``, all or nothing."""
+        """Copy what encoding needs to ``target``, all or nothing: not weights and pictures of a training."""
         temporary = durable.temporary_beside(target)
         durable.remove(temporary)
         with durable.storage_errors(target):
-            shutil.copytree(self.folder, temporary)
+            shutil.copytree(self.folder, temporary, ignore=_TRAINING_FILES)
         durable.remove(target)
         durable.publish(temporary, target, "encoder")
 

@@ -6,7 +6,16 @@ resize.  All results come from one small working picture: a 12-megapixel JPEG co
 its full decode.
 """
 
-from vsearch.images.decoding import Box, Decoded, decode, read_pixels
+from vsearch.images.decoding import Box, Decoded, decode, read_picture, read_pixels
 from vsearch.images.opening import MAX_MEGAPIXELS, Source, from_array
 
-__all__ = ["MAX_MEGAPIXELS", "Box", "Decoded", "Source", "decode", "from_array", "read_pixels"]
+__all__ = [
+    "MAX_MEGAPIXELS",
+    "Box",
+    "Decoded",
+    "Source",
+    "decode",
+    "from_array",
+    "read_picture",
+    "read_pixels",
+]

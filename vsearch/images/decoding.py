@@ -104,6 +104,19 @@ def read_pixels(
     return decode(source, size, resize, max_megapixels=max_megapixels, thumbnail=False, box=box).pixels
 
 
+def read_picture(
+    source: Source, longest: int, *, max_megapixels: float = MAX_MEGAPIXELS, name: str | None = None
+) -> Image.Image:
+    """The upright RGB picture, its longest side at most ``longest`` pixels; errors of :func:`decode`."""
+    with opened(source, max_megapixels, name or name_of(source)) as image:
+        if image.format == "PNG":
+            image.load()  # see decode
+        orientation = exif.orientation(image, exif.tags_of(image))
+        whole = exif.turned_size(image.size, orientation)
+        shrink = max(1, int(max(whole) / longest / 2))
+        return _fit(_working(image, orientation, whole, shrink), longest)
+
+
 def _region(box: Box | None, whole: tuple[int, int]) -> Box:
     """The wanted region, cut to the photo: ``(left, top, right, bottom)``."""
     if box is None:

@@ -89,9 +89,9 @@ def status_table(status: IndexStatus) -> Table:
     encoder = f"{status.encoder.name}, {status.encoder.dimension:,} numbers a photo, {status.metric}"
     table.add_row("encoder", encoder)
     table.add_row("generation", str(status.generation))
-    sizes = ", ".join(f"{name} {_bytes(size)}" for name, size in status.bytes.items())
+    sizes = ", ".join(f"{name} {size_text(size)}" for name, size in status.bytes.items())
     dead = sum(status.dead.values())
-    table.add_row("on disk", sizes + (f" (of removed photos: {_bytes(dead)})" if dead else ""))
+    table.add_row("on disk", sizes + (f" (of removed photos: {size_text(dead)})" if dead else ""))
     for root in status.roots:
         table.add_row("root", Text(printable(root)))
     return table
@@ -129,7 +129,12 @@ def skipped_text(skipped: Skipped) -> str:
     return f"{printable(skipped.path)}: {skipped.reason}{remedy}"
 
 
-def _bytes(size: float) -> str:
+def size_text(size: float) -> str:
+    """Bytes for people.
+
+    >>> size_text(2048)
+    '2.0 KiB'
+    """
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,0 +1,155 @@
+"""The evaluate command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vsearch.cli import app
+from vsearch.cli.options import JsonOption
+from vsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from vsearch.comparison import Contestant, Result
+    from vsearch.records import FileStat
+
+
+@app.command()
+def evaluate(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Folders of photos.")],
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="folder|REGEX|CSV",
+            help="What each photo shows: its folder's name, the first group of a regular expression on "
+            "its path, or a .csv file of path,label.",
+        ),
+    ] = None,
+    itself: Annotated[
+        bool, typer.Option("--self", help="Without labels: look for altered copies of the photos.")
+    ] = False,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option("--encoder", metavar="NAME|DIR", help="May be repeated. Default: photo."),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", metavar="NAME", help="pixels, colour or dhash; may be repeated."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="For recall@k.")] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=0, help="At most N photos, evenly spread. 0: all.")
+    ] = 0,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="GLOB", help="Leave out paths or names that match."),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page with a chart and a dozen queries."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure encoders on your photos: each photo is the query once, all others are the answers.
+
+    Examples:
+
+      vsearch evaluate ~/Photos --labels folder --encoder photo --encoder pet160.encoder --baseline pixels
+
+      vsearch evaluate ~/Photos --self --encoder photo --limit 500
+    """
+    from vsearch.comparison import contestants
+
+    if itself == (labels is not None):
+        raise UsageError("say what is right: either --labels folder|REGEX|CSV, or --self")
+    if itself and html is not None:
+        raise UsageError("--html needs --labels")
+    names = encoder or ([] if baseline else ["photo"])
+    compared = contestants(names, baseline or ())
+    chosen = _photos(photos, exclude or (), limit)
+    if itself:
+        _by_itself(compared, chosen, as_json)
+    else:
+        _by_labels(compared, chosen, str(labels), k, html, as_json)
+
+
+def _photos(photos: Sequence[Path], exclude: Sequence[str], limit: int) -> list[FileStat]:
+    from vsearch import updates
+    from vsearch.cli.progress import progress_bar
+    from vsearch.comparison import readable
+    from vsearch.render.text import print_skipped
+
+    found = updates.found(photos, exclude)
+    step = max(1, -(-len(found) // limit)) if limit else 1
+    with progress_bar("reading") as show:
+        good, skipped = readable(
+            found[::step], lambda done, total: show(updates.Progress(done, total, done, 0))
+        )
+    print_skipped(skipped)
+    if len(good) < 3:
+        raise UsageError(f"{len(good)} photos can be read; measuring needs at least 3: name more photos")
+    return good
+
+
+def _by_itself(compared: Sequence[Contestant], photos: Sequence[FileStat], as_json: bool) -> None:
+    from vsearch.comparison import compare_with_itself
+    from vsearch.render.evaluation import self_table
+    from vsearch.render.text import console
+
+    results = [compare_with_itself(contestant, photos) for contestant in compared]
+    if as_json:
+        for result in results:
+            print(json.dumps(result.as_json()))
+    else:
+        console(sys.stdout).print(self_table(results))
+
+
+def _by_labels(
+    compared: Sequence[Contestant],
+    photos: Sequence[FileStat],
+    labels: str,
+    k: int,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    from vsearch import labels as labelling
+    from vsearch.comparison import compare
+    from vsearch.render.evaluation import quality_table
+    from vsearch.render.text import console
+
+    rule = labelling.rule(labels)
+    pairs = [(file, label) for file in photos if (label := rule(file)) is not None]
+    if len(pairs) < len(photos):
+        print(f"{len(photos) - len(pairs):,} photos have no label and are left out", file=sys.stderr)
+    named = [label for _, label in pairs]
+    labelling.check(named)
+    known = [file for file, _ in pairs]
+    results = [compare(contestant, known, named, k) for contestant in compared]
+    if as_json:
+        for result in results:
+            print(json.dumps(result.as_json()))
+    else:
+        console(sys.stdout).print(quality_table(results))
+    if html is not None:
+        _write_page(html, results, known, named)
+
+
+def _write_page(
+    target: Path, results: Sequence[Result], photos: Sequence[FileStat], labels: Sequence[str]
+) -> None:
+    from vsearch import files
+    from vsearch.images import decode
+    from vsearch.render.evaluation import Shown, write_page
+
+    def shown(row: int) -> Shown:
+        path = files.absolute(photos[row].root, photos[row].path)
+        return Shown(path, labels[row], decode(path, 8).thumbnail)
+
+    write_page(target, results, labels, shown)
+    print(f"page: {target}", file=sys.stderr)

@@ -1,0 +1,231 @@
+"""The train command."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vsearch.cli import FAILED, INTERRUPTED, app
+from vsearch.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from vsearch.training import Progress, Request, Trained
+    from vsearch.training.loop import Step
+    from vsearch.training.records import Epoch
+
+
+@app.command()
+def train(
+    photos: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PHOTOS...]", help="Folders of photos to learn from.")
+    ] = None,
+    encoder: Annotated[
+        str,
+        typer.Option("--encoder", metavar="NAME", help="pet160, travel600 or compact (`vsearch encoders`)."),
+    ] = "compact",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="The encoder's folder. Default: NAME.encoder."),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", metavar="DIR", help="Learn from the pixels that this index has kept."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", help="Passes over the photos. Default: 10.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", help="Photos a step. Default: 10, travel600 5.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", metavar="R", help="Of Adam. Default: 0.001, compact 0.002."),
+    ] = None,
+    validation_split: Annotated[
+        float,
+        typer.Option("--validation-split", metavar="F", help="Part of the photos that is held out."),
+    ] = 0.25,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of split, weights and order.")] = 0,
+    patience: Annotated[
+        int,
+        typer.Option("--patience", metavar="N", help="Stop after N epochs without progress. 0: never."),
+    ] = 0,
+    vector: Annotated[
+        str,
+        typer.Option(
+            "--vector",
+            metavar="flat|mean|pca:N",
+            help="The whole latent, its mean over all places, or N principal components.",
+        ),
+    ] = "flat",
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            metavar="auto|float32|int8",
+            help="auto takes int8 where it is faster and ranks alike.",
+        ),
+    ] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last finished epoch of this -o.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="GLOB", help="Leave out paths or names that match."),
+    ] = None,
+    staging: Annotated[
+        Path | None,
+        typer.Option(
+            "--staging",
+            metavar="DIR",
+            help="Where decoded photos are kept for the next training. Default: the user's cache.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train an autoencoder on your photos; the result is an encoder for build-index.
+
+    Ctrl-C keeps the best so far; --resume goes on from there.
+
+    Examples:
+
+      vsearch train ~/Photos --encoder pet160 -o pet160.encoder
+
+      vsearch train --index ~/Photos/.vsearch --encoder compact --vector pca:256
+    """
+    from vsearch.training import Options, Request, VectorKind
+    from vsearch.training.session import architecture_named
+
+    architecture = architecture_named(encoder)
+    options = Options(
+        epochs=architecture.epochs if epochs is None else epochs,
+        batch_size=architecture.batch_size if batch_size is None else batch_size,
+        learning_rate=architecture.learning_rate if learning_rate is None else learning_rate,
+        validation_split=validation_split,
+        seed=seed,
+        patience=patience,
+        vector=VectorKind.parse(vector),
+        precision=precision,  # type: ignore[arg-type]  # Options checks it
+    )
+    request = Request(
+        architecture=architecture,
+        options=options,
+        output=output or Path(f"{encoder}.encoder"),
+        photos=tuple(photos or ()),
+        index=index,
+        exclude=tuple(exclude or ()),
+        staging=staging,
+        resume=resume,
+    )
+    trained = run(request)
+    print(json.dumps(trained.as_json()) if as_json else _sentence(trained))
+    _explain_stop(trained, request)
+
+
+def run(request: Request) -> Trained:
+    """Train, with a bar on terminals and a line an epoch on stderr.
+
+    Raises:
+        typer.Exit: Ctrl-C came before any epoch was finished.
+    """
+    from vsearch.training import train as train_encoder
+
+    with _shown(request) as progress:
+        try:
+            return train_encoder(request, progress)
+        except KeyboardInterrupt:
+            print(
+                "vsearch: stopped before the first epoch was finished; staged photos are kept, "
+                "the same command begins anew",
+                file=sys.stderr,
+            )
+            raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _shown(request: Request) -> Iterator[Progress]:
+    from vsearch.cli.progress import progress_bar
+    from vsearch.render.text import print_skipped
+    from vsearch.training import Progress
+    from vsearch.training.loop import Listener
+    from vsearch.updates import Progress as Count
+
+    started = time.monotonic()
+    first: list[int] = []
+
+    with progress_bar("staging") as staged, progress_bar("training") as trained:
+
+        def show_step(step: Step) -> None:
+            done = (step.epoch - 1) * step.total + step.done
+            trained(Count(done, step.epochs * step.total, done, 0))
+
+        def show_epoch(epoch: Epoch) -> None:
+            first.append(epoch.number)
+            left = (request.options.epochs - epoch.number) * (time.monotonic() - started) / len(first)
+            print(
+                f"epoch {epoch.number}/{request.options.epochs}: loss {epoch.loss:.5f}, "
+                f"validation {epoch.validation_loss:.5f}, {epoch.seconds:.0f} s, {_duration(left)} left",
+                file=sys.stderr,
+            )
+
+        yield Progress(
+            on_photo=lambda done, total: staged(Count(done, total, done, 0)),
+            on_skipped=print_skipped,
+            listener=Listener(show_step, show_epoch),
+        )
+
+
+def _explain_stop(trained: Trained, request: Request) -> None:
+    """Why it stopped early, and what to do."""
+    from vsearch.training.checkpoints import Checkpoint
+
+    best = trained.outcome.best.number
+    again = f"{shlex.join(['vsearch', *sys.argv[1:]])}{'' if request.resume else ' --resume'}"
+    if trained.outcome.stopped == "interrupted":
+        done = len(trained.outcome.epochs)
+        print(
+            f"vsearch: stopped after epoch {done}; {trained.bundle} has the best so far (epoch {best}). "
+            f"Go on with: {again}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(INTERRUPTED)
+    if trained.outcome.stopped == "nan":
+        print(
+            f"vsearch: the loss became NaN; {trained.bundle} has the best epoch before that ({best}). "
+            "Train again with a lower --learning-rate and another -o",
+            file=sys.stderr,
+        )
+        raise typer.Exit(FAILED)
+    if trained.outcome.stopped == "patience":
+        print(f"no progress since epoch {best}: stopped", file=sys.stderr)
+    print(
+        f"index with: vsearch build-index PHOTOS --encoder {shlex.quote(trained.bundle)}\n"
+        f"to train on later, {Checkpoint(request.output).folder} is kept; it may be removed",
+        file=sys.stderr,
+    )
+
+
+def _sentence(trained: Trained) -> str:
+    best, trial = trained.outcome.best, trained.trial
+    text = (
+        f"{trained.bundle}: {trained.architecture} trained on {trained.photos:,} photos, best epoch "
+        f"{best.number} (validation loss {best.validation_loss:.5f}), {trained.dimension:,} numbers a photo, "
+        f"{trained.precision}"
+    )
+    if trial is None:
+        return text
+    return f"{text} (int8: {trial.speedup:.2f}x as fast, overlap@5 {trial.overlap_at_5:.3f})"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

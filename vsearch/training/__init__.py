@@ -1,0 +1,11 @@
+"""Training the autoencoders: photos -> pixels segments -> Keras -> an encoder bundle.
+
+:func:`train` does all of it.  :mod:`staging` brings the photos to disk, :mod:`batches` streams them,
+:mod:`loop` trains (:mod:`forward` is its forward pass, :mod:`checkpoints` its memory), :mod:`exporting`
+writes the bundle, with :mod:`components` for PCA and :mod:`pictures` for the curves.
+"""
+
+from vsearch.training.records import Epoch, Options, Outcome, Trained, VectorKind
+from vsearch.training.session import Progress, Request, train
+
+__all__ = ["Epoch", "Options", "Outcome", "Progress", "Request", "Trained", "VectorKind", "train"]
