@@ -1,7 +1,8 @@
 """Whether two pictures show the same, block by block: pure functions on small grey pictures.
 
 Hashes and vectors propose pairs; they cannot decide.  Here two pictures that should coincide are cut into
-blocks, and each block with texture is compared by normalised cross-correlation, which brightness, contrast and
+blocks, and each block with texture is compared by normalised cross-correlation, which brightness, contrast
+and
 colour do not change.  The *agreement* is the share of textured blocks that correlate: near 1 for one picture
 encoded twice, still above one half under a caption or text, low for two exposures of one scene.
 """
@@ -9,13 +10,14 @@ encoded twice, still above one half under a caption or text, low for two exposur
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Grey = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 SIDE = 64
 _BLOCK = 8
@@ -46,8 +48,9 @@ class Agreement:
         return self.textured < _FEW_BLOCKS
 
 
-def oriented(grey: Grey, orientation: int) -> Grey:
-    """``grey`` [H, W] (or [H, W, 3]) in one of eight orientations: bit 0 mirrors left-right, bit 1 top-bottom, bit 2 transposes first.
+def oriented(grey: npt.NDArray[Pixel], orientation: int) -> npt.NDArray[Pixel]:
+    """``grey`` [H, W] (or [H, W, 3]) in one of eight orientations: bit 0 mirrors left-right, bit 1
+    top-bottom, bit 2 transposes first.
 
     >>> oriented(np.array([[1, 2], [3, 4]], np.uint8), 5).tolist()
     [[3, 1], [4, 2]]
@@ -60,7 +63,8 @@ def oriented(grey: Grey, orientation: int) -> Grey:
 def best_orientation(a: Grey, b: Grey) -> int:
     """The orientation of ``b`` (both uint8 [S, S]) that correlates best with ``a``; ties go to the lowest."""
     small_a, small_b = _standardised(_reduced(a)), _reduced(b)
-    scores = [float((small_a * _standardised(oriented(small_b, o))).mean()) for o in range(8)]
+    turned = [_standardised(oriented(small_b, orientation)) for orientation in range(8)]
+    scores = [float(np.multiply(small_a, each).mean()) for each in turned]
     return int(np.argmax(np.round(scores, 3)))
 
 

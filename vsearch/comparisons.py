@@ -1,6 +1,7 @@
 """What has been compared already: kept in the index, so that after ``add`` only new photos are compared.
 
-One file, ``duplicates/comparisons.npz``.  Photos are known by the SHA-256 of their bytes, so it outlives moves and
+One file, ``duplicates/comparisons.npz``.  Photos are known by the SHA-256 of their bytes, so it outlives
+moves and
 rebuilds; it is derived, and one that is torn, of another encoder or of another version is made anew.
 """
 

@@ -1,7 +1,7 @@
 """Which photos to compare, and groups around representatives: pure, on arrays.
 
-Perceptual hashes propose pictures that are the same as a whole, vectors propose pictures that share a part, and
-capture times propose bursts.  Whoever judges a pair (:mod:`vsearch.judging`) decides.
+Perceptual hashes propose pictures that are the same as a whole, vectors propose pictures that share a
+part, and capture times propose bursts.  Whoever judges a pair (:mod:`vsearch.judging`) decides.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.intp]
 Numbers = npt.NDArray[np.int32]
 
-# One picture re-encoded, resized or recoloured stays within 10 bits, a mirror image derived from the stored hash
-# within 11 for 98 in 100; of unrelated pairs 5 in a million are that close, and most of those fail the second hash.
+# One picture re-encoded, resized or recoloured stays within 10 bits, a mirror image derived from the
+# stored hash
+# within 11 for 98 in 100; of unrelated pairs 5 in a million are that close, and most of those fail the
+# second hash.
 HASH_BITS = 11
 _DHASH_BITS = 22
 # Pictures wider than this are not tall and the other way round; those between are both.
@@ -108,7 +110,9 @@ def _edges(hashed: Hashed, new: npt.NDArray[np.bool_]) -> Iterator[Edges]:
             yield from _looked_up(hashed, np.flatnonzero(new), everything, orientation)
         else:
             yield from _looked_up(hashed, np.flatnonzero(new & tall), np.flatnonzero(wide), orientation)
-            yield from _looked_up(hashed, np.flatnonzero(new & wide), np.flatnonzero(tall & ~new), orientation)
+            yield from _looked_up(
+                hashed, np.flatnonzero(new & wide), np.flatnonzero(tall & ~new), orientation
+            )
 
 
 def _looked_up(hashed: Hashed, queries: Rows, table: Rows, orientation: int) -> Iterator[Edges]:
@@ -130,7 +134,8 @@ def _ordered(query: Rows, other: Rows, distance: npt.NDArray[np.uint8]) -> Edges
 
 
 def _strongest(edges: Sequence[Edges], count: int) -> Edges:
-    """Each pair once, at its smallest distance; of a row's pairs the nearest, unless another row wants them."""
+    """Each pair once, at its smallest distance; of a row's pairs the nearest, unless another row wants
+    them."""
     if not edges:
         empty = np.zeros(0, np.int32)
         return Edges(empty, empty, np.zeros(0, np.uint8))
@@ -267,4 +272,3 @@ def stars(
                 break
         found.centre[row] = centre
     return found
-

@@ -13,7 +13,7 @@ import numpy as np
 
 from vsearch import decisions, files, images, keeping, moving
 from vsearch.catalog import Catalog
-from vsearch.decisions import Decision
+from vsearch.decisions import Decision, What
 from vsearch.directory import IndexDirectory
 from vsearch.errors import PhotoError, UsageError
 from vsearch.finding import FOLDER, Finder, Group
@@ -153,7 +153,7 @@ class Duplicates:
         with self._directory.writing():
             decisions.save(self._decisions, decisions.without(self.decisions(), name))
 
-    def _decide(self, what: decisions.What, photos: Sequence[Photo]) -> Decision:
+    def _decide(self, what: What, photos: Sequence[Photo]) -> Decision:
         pairs = sorted((photo.sha256 or "", _path(photo)) for photo in photos)
         digests, paths = tuple(digest for digest, _ in pairs), tuple(path for _, path in pairs)
         made = Decision(what, digests, paths, time.strftime("%Y-%m-%dT%H:%M:%S"))
@@ -179,18 +179,23 @@ class Duplicates:
         """The moves that leave the photo to keep of each group, and protected ones, where they are."""
         target = Path(os.path.abspath(os.path.expanduser(os.fspath(folder))))
         extra, skipped = _superfluous(groups, (*protect, target))
-        relative = {p.id: p.file.path for p in self._photos_of(extra)}
+        relative = {str(p.id): p.file.path for p in self._photos_of(extra)}
         sources = [(photo.path, relative[photo.id], photo.sha256) for photo in extra]
         return MovePlan(moving.plan_moves(sources, target), skipped)
 
     def plan_links(self, groups: Sequence[DuplicateGroup], protect: Sequence[PathLike] = ()) -> MovePlan:
         """The links that let photos with the same bytes share one file; others are left alone."""
         twins = {
-            (photo.sha256, group.keep): photo for group in groups for photo in group.photos if photo.id == group.keep
+            (photo.sha256, group.keep): photo
+            for group in groups
+            for photo in group.photos
+            if photo.id == group.keep
         }
         extra, skipped = _superfluous(groups, protect)
         kept = {digest: photo for (digest, _), photo in twins.items()}
-        same = [(photo.path, kept[photo.sha256].path, photo.sha256) for photo in extra if photo.sha256 in kept]
+        same = [
+            (photo.path, kept[photo.sha256].path, photo.sha256) for photo in extra if photo.sha256 in kept
+        ]
         others = [
             Skipped(photo.path, "not the same bytes as the photo to keep", "use --move-to for such photos")
             for photo in extra
@@ -246,7 +251,8 @@ class Duplicates:
     def _refuse_unfinished(self) -> None:
         if any(self._journals.glob("*.doing.jsonl")):
             raise UsageError(
-                "an earlier move was interrupted; `vsearch duplicates --finish` does the rest, --undo reverts it"
+                "an earlier move was interrupted; `vsearch duplicates --finish` does the rest, "
+                "--undo reverts it"
             )
 
     def _next_journal(self) -> int:
@@ -285,10 +291,16 @@ class _Filler:
         """A group with all facts; ``None`` when nothing of the wanted kinds is in it."""
         representative, *twins = self.photos(group.representative)
         is_burst = any(link.relation == "burst" for link in group.members)
-        members = [] if is_burst else [
-            DuplicateMember(twin, "identical", self._distance(group.representative, group.representative), 1.0, 0.0)
-            for twin in twins
-        ]
+        members = (
+            []
+            if is_burst
+            else [
+                DuplicateMember(
+                    twin, "identical", self._distance(group.representative, group.representative), 1.0, 0.0
+                )
+                for twin in twins
+            ]
+        )
         for link in group.members:
             photos = self.photos(link.row)[: 1 if link.relation == "burst" else None]
             score, distance = self._evidence(link.row, group.representative)
@@ -371,7 +383,8 @@ def _sharpened(photo: DuplicatePhoto) -> DuplicatePhoto:
 
 
 def sharpness(path: PathLike) -> float:
-    """How sharp a photo is: the variance of the Laplacian (Pech-Pacheco et al. 2000) of its centre at 512 pixels.
+    """How sharp a photo is: the variance of the Laplacian (Pech-Pacheco et al. 2000) of its centre at 512
+    pixels.
 
     Raises:
         PhotoError: it cannot be read.
@@ -380,5 +393,3 @@ def sharpness(path: PathLike) -> float:
     inner = grey[1:-1, 1:-1]
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
     return float(laplacian.var())
-
-

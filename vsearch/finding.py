@@ -18,7 +18,7 @@ from vsearch.duplicates import Adjacency, Edges, HashClasses, HashProposals, Sta
 from vsearch.errors import StorageError
 from vsearch.judging import UNRELATED, Judge, Verdict
 from vsearch.neighbours import Nearest
-from vsearch.photoset import PhotoSet, SegmentRows
+from vsearch.photoset import SegmentRows
 from vsearch.records import Region, Relation
 
 FOLDER = "duplicates"
@@ -107,7 +107,9 @@ class Finder:
         self._recall(known.verdicts)
         if not unasked.any():
             return known
-        with ThreadPoolExecutor(1) as side:  # numpy lets go of the interpreter: hashes on one core, vectors on others
+        with ThreadPoolExecutor(
+            1
+        ) as side:  # numpy lets go of the interpreter: hashes on one core, vectors on others
             edges = side.submit(self._hash_edges, known, unasked)
             nearest = self._nearest(known, unasked)
         return replace(known, edges=edges.result(), nearest=nearest)

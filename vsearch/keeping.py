@@ -38,8 +38,8 @@ class Rule:
 def parse(text: str) -> list[Rule]:
     """Rules separated by commas, strongest first.
 
-    ``largest`` most pixels, ``oldest`` earliest capture time (of the file, where there is none), ``sharpest``,
-    ``format`` the one that loses least, ``path:GLOB`` a path that matches.
+    ``largest`` most pixels, ``oldest`` earliest capture time (of the file, where there is none),
+    ``sharpest``, ``format`` the one that loses least, ``path:GLOB`` a path that matches.
 
     Raises:
         UsageError: there is no such rule.
@@ -83,7 +83,9 @@ def choose(photos: Sequence[DuplicatePhoto], rules: Sequence[Rule], decided: Abs
 def _rule(name: str) -> Rule:
     if name.startswith("path:") and len(name) > 5:
         glob = name[5:]
-        return Rule(name, lambda photo: not fnmatch.fnmatch(photo.path, glob), lambda photo: f"path is like {glob}")
+        return Rule(
+            name, lambda photo: not fnmatch.fnmatch(photo.path, glob), lambda photo: f"path is like {glob}"
+        )
     if name not in _RULES:
         raise UsageError(f"--keep takes {_ALLOWED}; received {name!r}")
     return _RULES[name]

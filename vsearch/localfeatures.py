@@ -1,8 +1,8 @@
 """Local features: whether one picture is a part of another, and which (the one module that knows OpenCV).
 
 SIFT keypoints (Lowe 2004) of both pictures are matched, and RANSAC fits a similarity transform (shift, scale,
-turn) to the matches.  Scenes that merely look alike have matches too, so the transform must pass a second test:
-the pictures, laid on each other by it, agree block by block (:mod:`vsearch.agreement`).
+turn) to the matches.  Scenes that merely look alike have matches too, so the transform must pass a second
+test: the pictures, laid on each other by it, agree block by block (:mod:`vsearch.agreement`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def features(jpeg: bytes) -> Features | None:
     """Keypoints of an encoded picture; ``None`` when it cannot be decoded."""
     import cv2
 
-    grey = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+    grey: Any = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
     if grey is None:
         return None
     scale = min(1.0, _LONGEST / max(grey.shape))
@@ -92,6 +92,7 @@ def fit(a: Features, b: Features) -> Fit | None:
     if len(pairs) < _MIN_MATCHES:
         return None
     cv2.setRNGSeed(_RANSAC_SEED)
+    matrix: Any
     matrix, inliers = cv2.estimateAffinePartial2D(
         a.points[pairs[:, 0]], b.points[pairs[:, 1]], ransacReprojThreshold=_RANSAC_PIXELS, maxIters=500
     )
@@ -103,7 +104,8 @@ def fit(a: Features, b: Features) -> Fit | None:
 def _detector() -> Any:
     import cv2
 
-    return cv2.SIFT_create(nfeatures=_KEYPOINTS, contrastThreshold=0.02)
+    opencv: Any = cv2  # its stubs lack SIFT
+    return opencv.SIFT_create(nfeatures=_KEYPOINTS, contrastThreshold=0.02)
 
 
 def _matches(a: Features, b: Features) -> npt.NDArray[np.intp]:
@@ -130,12 +132,16 @@ def _judged(a: Features, b: Features, matrix: npt.NDArray[np.float64], inliers: 
     h, w = b.grey.shape
     # Shrinking a picture without averaging would leave noise where the other has none.
     grey = cv2.GaussianBlur(a.grey, (0, 0), 0.5 / scale) if scale < 0.8 else a.grey
-    warped = cv2.warpAffine(grey, matrix, (w, h), flags=cv2.INTER_LINEAR)
-    covered = cv2.warpAffine(np.full(a.grey.shape, 255, np.uint8), matrix, (w, h), flags=cv2.INTER_NEAREST) > 0
+    warped: Any = cv2.warpAffine(grey, matrix, (w, h), flags=cv2.INTER_LINEAR)
+    covered = (
+        cv2.warpAffine(np.full(a.grey.shape, 255, np.uint8), matrix, (w, h), flags=cv2.INTER_NEAREST) > 0
+    )
     found = agreement.compare(warped, b.grey, covered, _BLOCK)
     smaller = min(a.grey.size * scale**2, b.grey.size)
     ys, xs = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
     if not len(ys):
         return None
-    region = Region(*(float(x) for x in (xs[0] / w, ys[0] / h, (xs[-1] + 1 - xs[0]) / w, (ys[-1] + 1 - ys[0]) / h)))
+    region = Region(
+        *(float(x) for x in (xs[0] / w, ys[0] / h, (xs[-1] + 1 - xs[0]) / w, (ys[-1] + 1 - ys[0]) / h))
+    )
     return Fit(inliers, found.share, found.textured, float(covered.sum()) / smaller, scale, region)

@@ -1,8 +1,11 @@
 """Moving duplicates aside, or turning copies into hard links: plan, journal, act, undo.  Nothing is deleted.
 
-The whole plan is written to a journal and forced to the disk before the first file is touched.  A move first gives
-the file its new name and only then takes the old one away, so that at any instant either name exists.  What became of
-each entry is read from the files themselves, so a journal can be finished or reverted after a kill, and twice.
+The whole plan is written to a journal and forced to the disk before the first file is touched.  A move
+first gives
+the file its new name and only then takes the old one away, so that at any instant either name exists.
+What became of
+each entry is read from the files themselves, so a journal can be finished or reverted after a kill, and
+twice.
 """
 
 from __future__ import annotations
@@ -119,7 +122,9 @@ def _each(steps: Sequence[Step], actions: dict[What, Callable[[Step], bool]]) ->
         except PhotoError as error:
             skipped.append(Skipped(error.path, error.reason, error.remedy))
         except OSError as error:
-            skipped.append(Skipped(step.source, _reason(error), "nothing was lost; mend that and run it again"))
+            skipped.append(
+                Skipped(step.source, _reason(error), "nothing was lost; mend that and run it again")
+            )
         durable.step("duplicate-step")
     return Outcome(done, tuple(skipped))
 

@@ -1,8 +1,9 @@
 """Pairs of 64-bit hashes within a few bits of each other, without comparing all with all.
 
-Multi-index hashing (Norouzi, Punjani and Fleet 2012): a hash is cut into four chunks of 16 bits.  Two hashes that
-differ in at most 11 bits differ in at most 2 bits in one of the chunks, so that looking up each chunk and all its
-neighbours within 2 bits, 137 lookups, misses none.
+Multi-index hashing (Norouzi, Punjani and Fleet 2012): a hash is cut into four chunks of 16 bits.  Two
+hashes that
+differ in at most 11 bits differ in at most 2 bits in one of the chunks, so that looking up each chunk and
+all its neighbours within 2 bits, 137 lookups, misses none.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _EXPANDED = 2**21
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HashPairs:
-    """Pairs found: row of the query, row of the other, and the bits in which they differ; int32, int32, uint8."""
+    """Pairs found: row of the query, row of the other, and the bits in which they differ; int32, int32,
+    uint8."""
 
     query: Numbers
     other: Numbers
@@ -94,7 +96,9 @@ class _Chunk:
             last = max(first + 1, int(np.searchsorted(ends, before + _EXPANDED, side="right")))
             part = slice(first, last)
             offsets = np.arange(int(ends[last - 1]) - before, dtype=np.int32)
-            offsets += np.repeat(starts[part] - (ends[part] - counts[part] - before).astype(np.int32), counts[part])
+            offsets += np.repeat(
+                starts[part] - (ends[part] - counts[part] - before).astype(np.int32), counts[part]
+            )
             yield np.repeat(places[part], counts[part]), self._rows[offsets]
             first = last
 

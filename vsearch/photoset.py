@@ -61,7 +61,9 @@ class PhotoSet:
 
 def load(catalog: Catalog) -> PhotoSet:
     """All ready photos of a catalog."""
-    rows = sorted((_Row.of(photo) for photo in catalog.photos("ready")), key=lambda row: (row.digest, row.path))
+    rows = sorted(
+        (_Row.of(photo) for photo in catalog.photos("ready")), key=lambda row: (row.digest, row.path)
+    )
     contents = [list(group) for _, group in groupby(rows, key=lambda row: row.digest)]
     first = [group[0] for group in contents]
     aspects = [max(row.width, 1) / max(row.height, 1) for row in first]

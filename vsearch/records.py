@@ -211,7 +211,9 @@ def _member_json(member: DuplicateMember) -> dict[str, Any]:
         "hash_distance": member.hash_distance,
         "score": round(member.score, 6),
         "seconds": member.seconds,
-        "region": [round(x, 4) for x in (region.x, region.y, region.width, region.height)] if region else None,
+        "region": [round(x, 4) for x in (region.x, region.y, region.width, region.height)]
+        if region
+        else None,
     }
 
 

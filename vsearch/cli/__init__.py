@@ -46,9 +46,10 @@ def _root(
     pass
 
 
-from vsearch.cli import building, mending, querying, reporting, syncing  # noqa: E402  (they add commands to app)
+# Each adds commands to app.
+from vsearch.cli import building, duplicates, mending, querying, reporting, syncing  # noqa: E402
 
-__all__ = ["app", "building", "main", "mending", "querying", "reporting", "syncing"]
+__all__ = ["app", "building", "duplicates", "main", "mending", "querying", "reporting", "syncing"]
 
 
 def main() -> None:

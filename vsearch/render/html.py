@@ -33,13 +33,13 @@ def write_sheet(path: Path, rows: Sequence[SheetRow], thumbnail: Callable[[str],
         StorageError: ``path`` cannot be written.
     """
     page = (
-        _environment()
+        environment()
         .get_template("sheet.html")
         .render(
             rows=[
                 {
                     "query": printable(row.query),
-                    "picture": _data_url(row.picture),
+                    "picture": data_url(row.picture),
                     "cards": [_card(match, thumbnail(match.id)) for match in row.matches],
                 }
                 for row in rows
@@ -56,19 +56,22 @@ def _card(match: Match, thumbnail: bytes | None) -> dict[str, object]:
         "kind": match.kind,
         "name": printable(Path(match.path).name),
         "path": printable(match.path),
-        "link": _file_url(match.path),
-        "picture": _data_url(thumbnail),
+        "link": file_url(match.path),
+        "picture": data_url(thumbnail),
     }
 
 
-def _file_url(path: str) -> str:
+def file_url(path: str) -> str:
+    """A path as a link."""
     return Path(path).as_uri()
 
 
-def _data_url(jpeg: bytes | None) -> str:
+def data_url(jpeg: bytes | None) -> str:
+    """A JPEG inside the page itself; nothing for ``None``."""
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" if jpeg else ""
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The templates of this package; what they show is escaped."""
     loader = jinja2.PackageLoader("vsearch.render")
     return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)

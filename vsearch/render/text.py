@@ -89,9 +89,9 @@ def status_table(status: IndexStatus) -> Table:
     encoder = f"{status.encoder.name}, {status.encoder.dimension:,} numbers a photo, {status.metric}"
     table.add_row("encoder", encoder)
     table.add_row("generation", str(status.generation))
-    sizes = ", ".join(f"{name} {_bytes(size)}" for name, size in status.bytes.items())
+    sizes = ", ".join(f"{name} {byte_count(size)}" for name, size in status.bytes.items())
     dead = sum(status.dead.values())
-    table.add_row("on disk", sizes + (f" (of removed photos: {_bytes(dead)})" if dead else ""))
+    table.add_row("on disk", sizes + (f" (of removed photos: {byte_count(dead)})" if dead else ""))
     for root in status.roots:
         table.add_row("root", Text(printable(root)))
     return table
@@ -129,7 +129,8 @@ def skipped_text(skipped: Skipped) -> str:
     return f"{printable(skipped.path)}: {skipped.reason}{remedy}"
 
 
-def _bytes(size: float) -> str:
+def byte_count(size: float) -> str:
+    """A size in bytes for people."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
