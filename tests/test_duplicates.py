@@ -37,7 +37,7 @@ def write_family(folder: Path) -> None:
     ImageOps.mirror(cat).save(folder / "mirrored.jpg")
     cat.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg")
     cat.crop((40, 30, 420, 280)).save(folder / "cropped.jpg")
-    ImageOps.expand(cat, 24, "white").resize((400, 282)).save(folder / "framed.jpg")
+    ImageOps.expand(cat, 14, (150, 110, 90)).resize((400, 273)).save(folder / "framed.jpg")
     photo("astronaut").save(folder / "astronaut.jpg")
     photo("coffee").save(folder / "coffee.jpg")
     photo("rocket").save(folder / "rocket.jpg")
@@ -80,8 +80,6 @@ def test_multi_index_hashing_finds_what_comparing_all_finds() -> None:
     random = np.random.default_rng(1)
     hashes = random.integers(0, 2**63, 400, dtype=np.uint64)
     for row in range(200):  # the second half: the first, with up to 14 bits flipped
-        for bit in random.choice(64, random.integers(0, 15), replace=False):
-            hashes[200 + row] = hashes[row] ^ np.uint64(1 << int(bit)) if bit == 0 else hashes[200 + row]
         flips = sum(1 << int(bit) for bit in random.choice(63, random.integers(0, 15), replace=False))
         hashes[200 + row] = hashes[row] ^ np.uint64(flips)
     distances = np.bitwise_count(hashes[:, None] ^ hashes[None])
@@ -234,7 +232,7 @@ def test_json_and_page(run_family: Run, tmp_path: Path) -> None:
     assert {"path", "kind", "hash_distance", "score"} <= set(group["members"][0])
     page = (tmp_path / "page.html").read_text()
     assert page.count("<li") == 1 + len(group["members"])
-    assert "largest: 451 x 300" in page or "more bytes" in page or "first of equals" in page
+    assert group["why"] in page
 
 
 def test_move_needs_yes_spares_protected_and_is_undone(run_family: Run, family: Path, tmp_path: Path) -> None:
@@ -258,7 +256,7 @@ def test_a_kill_midway_loses_no_name(
     run_family: Run, family: Path, tmp_path: Path, fault: str, ending: str
 ) -> None:
     before, aside = names(family), tmp_path / "aside"
-    killed = run_family("--move-to", aside, "--yes", env={**os.environ, "VSEARCH_TEST_FAULT": fault})
+    killed = run_family("--move-to", aside, "--yes", variables={"VSEARCH_TEST_FAULT": fault})
     assert killed.returncode == -9
     assert names(family) | names(aside) == before
     assert run_family("--move-to", aside, "--yes").returncode == 2

@@ -26,12 +26,12 @@ Numbers = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdicts:
-    """Judged pairs: rows int32 [V] each, code uint8 [V], region float32 [V, 4] (NaN for none)."""
+    """Judged pairs: rows int32 [V] each, code uint8 [V], region float64 [V, 4] (NaN for none)."""
 
     a: Numbers
     b: Numbers
     code: npt.NDArray[np.uint8]
-    region: npt.NDArray[np.float32]
+    region: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +95,7 @@ def nothing(fingerprint: str, basis: npt.NDArray[np.float32], k: int) -> Compari
         np.zeros(0, "V32"),
         Edges(none, none, codes),
         Nearest(np.zeros((0, k), np.int32), np.zeros((0, k), np.float32)),
-        Verdicts(none, none, codes, np.zeros((0, 4), np.float32)),
+        Verdicts(none, none, codes, np.zeros((0, 4), np.float64)),
     )
 
 

@@ -246,7 +246,7 @@ class Finder:
                 np.array([key[0] for key in keys], np.int32),
                 np.array([key[1] for key in keys], np.int32),
                 np.array(codes, np.uint8),
-                np.array(regions, np.float32).reshape(-1, 4),
+                np.array(regions, np.float64).reshape(-1, 4),
             ),
         )
         try:
