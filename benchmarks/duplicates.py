@@ -134,9 +134,8 @@ def measure_accuracy(folders: list[str], count: int) -> None:
             again = time.perf_counter()
             index.duplicates()
             total = index.status().photos
-            print(
-                f"\n{total} photos: {seconds:.1f} s the first time, {time.perf_counter() - again:.1f} s the second"
-            )
+            repeated = time.perf_counter() - again
+            print(f"\n{total} photos: {seconds:.1f} s the first time, {repeated:.1f} s the second")
 
 
 def report(index: vsearch.Index, root: Path, groups: list[vsearch.DuplicateGroup]) -> None:
@@ -163,9 +162,7 @@ def report(index: vsearch.Index, root: Path, groups: list[vsearch.DuplicateGroup
     settled = [hit for change, hits in shares.items() if change.startswith(SETTLED) for hit in hits]
     right = sum(len(g.members) for g in groups) - sum(false.values())
     print(f"\nre-encode, resize, grey, brightness, mirror, turns together: recall {np.mean(settled):.4f}")
-    print(
-        f"links between copies of one photo: {right}; between photos of different names: {sum(false.values())}"
-    )
+    print(f"links between copies of one photo: {right}; of different photos: {sum(false.values())}")
     originals = len(list((root / "original").iterdir()))
     print(f"pairs of different photos linked: {len(false)} of {originals} photos, to be looked at:")
     for (a, b), links in sorted(false.items()):
