@@ -115,7 +115,8 @@ def load_projection(path: Path, dimension: int) -> Matrix:
         if dimension > available:
             raise SystemExit(f"{path} holds {available} components; asked for {dimension}")
         weights = pca["components"][:dimension].T / pca["singular_values"][:dimension] ** WHITENING_POWER
-    return weights.astype(np.float16)
+    projection: Matrix = weights.astype(np.float16)
+    return projection
 
 
 def projection_of(encoder: onnx.ModelProto) -> Matrix | None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     )
     from vsearch.index import Index
     from vsearch.records import (
+        DuplicateGroup,
+        DuplicateMember,
+        DuplicatePhoto,
         EncoderInfo,
         IndexStatus,
         Match,
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "CollectionError",
+    "DuplicateGroup",
+    "DuplicateMember",
+    "DuplicatePhoto",
     "EncoderError",
     "EncoderInfo",
     "EncoderMismatch",

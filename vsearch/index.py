@@ -17,7 +17,6 @@ from vsearch.directory import IndexDirectory, Settings, place
 from vsearch.encoders import Bundle, catalogue, resolve
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, UsageError
 from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
-from vsearch.opened import OpenIndex
 from vsearch.records import (
     IndexStatus,
     Match,
@@ -30,6 +29,7 @@ from vsearch.records import (
 from vsearch.search import Picture, Searcher
 from vsearch.segments import Segment
 from vsearch.sync import Sync
+from vsearch.tidy import TidyIndex
 from vsearch.updates import OnProgress, Writable
 
 PathLike = str | os.PathLike[str]
@@ -39,7 +39,7 @@ _ATTEMPTS = 3
 _PAUSE = 0.05
 
 
-class Index(OpenIndex):
+class Index(TidyIndex):
     """An index of photos on disk.
 
     Make one with :meth:`create` or :meth:`open`.  Reading needs no lock and sees the published generation;

@@ -46,8 +46,10 @@ def _root(
     pass
 
 
-from vsearch.cli import (  # noqa: E402  (they add commands to app)
+# Each adds commands to app.
+from vsearch.cli import (  # noqa: E402
     building,
+    duplicates,
     evaluating,
     mending,
     querying,
@@ -59,6 +61,7 @@ from vsearch.cli import (  # noqa: E402  (they add commands to app)
 __all__ = [
     "app",
     "building",
+    "duplicates",
     "evaluating",
     "main",
     "mending",

@@ -56,12 +56,13 @@ def _card(match: Match, thumbnail: bytes | None) -> dict[str, object]:
         "kind": match.kind,
         "name": printable(Path(match.path).name),
         "path": printable(match.path),
-        "link": _file_url(match.path),
+        "link": file_url(match.path),
         "picture": data_url(thumbnail),
     }
 
 
-def _file_url(path: str) -> str:
+def file_url(path: str) -> str:
+    """A path as a link."""
     return Path(path).as_uri()
 
 

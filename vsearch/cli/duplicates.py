@@ -1,0 +1,223 @@
+"""The duplicates command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vsearch.cli import NOTHING_FOUND, app
+from vsearch.cli.options import IndexOption, JsonOption
+from vsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from vsearch.duplicating import Duplicates
+    from vsearch.index import Index
+    from vsearch.moving import Outcome
+    from vsearch.records import DuplicateGroup
+
+
+@app.command()
+def duplicates(
+    index: IndexOption = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind", metavar="KIND", help="identical, altered, turned, cropped or burst; may be repeated."
+        ),
+    ] = None,
+    within: Annotated[
+        Path | None,
+        typer.Option("--within", metavar="FOLDER", help="Only among the photos below this folder."),
+    ] = None,
+    keep: Annotated[
+        str,
+        typer.Option(
+            "--keep",
+            metavar="RULES",
+            help="What to keep, strongest rule first: largest, oldest, sharpest, format, path:GLOB.",
+        ),
+    ] = "largest,oldest",
+    as_json: JsonOption = False,
+    paths: Annotated[bool, typer.Option("--paths", help="Print the paths that would not be kept.")] = False,
+    null: Annotated[bool, typer.Option("-0", help="The same, ended by NUL, for `xargs -0`.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page that shows each group side by side."),
+    ] = None,
+    move_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--move-to", metavar="DIR", help="Move what would not be kept to DIR; needs --yes to act."
+        ),
+    ] = None,
+    hardlink: Annotated[
+        bool, typer.Option("--hardlink", help="Let photos with the same bytes share one file; needs --yes.")
+    ] = False,
+    protect: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--protect", metavar="FOLDER", help="Never move a photo below this folder; may be repeated."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do what the plan says.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Revert the last --move-to or --hardlink.")] = False,
+    finish: Annotated[
+        bool, typer.Option("--finish", help="Do the rest of one that was interrupted.")
+    ] = False,
+    not_duplicates: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--not-duplicates", metavar="A B", help="Never report these two as duplicates again."),
+    ] = None,
+    keep_this: Annotated[
+        Path | None,
+        typer.Option("--keep-this", metavar="PHOTO", help="Keep this photo, whatever the rules say."),
+    ] = None,
+    list_decisions: Annotated[
+        bool, typer.Option("--decisions", help="List what was decided; with --json, to export it.")
+    ] = False,
+    forget: Annotated[
+        str | None, typer.Option("--forget", metavar="ID", help="Undo the decision with this id.")
+    ] = None,
+) -> None:
+    """Find photos that are one picture (copies, edits, turned or cropped ones) or one burst. Nothing is
+    deleted.
+
+    --move-to and --hardlink act on identical and altered photos, unless --kind says otherwise.
+
+    Examples:
+
+      vsearch duplicates --html duplicates.html
+
+      vsearch duplicates --kind cropped --within ~/Photos/2024 --json
+
+      vsearch duplicates --keep format,largest --move-to ~/aside --protect ~/Photos/originals --yes
+    """
+    from vsearch.duplicating import MOVED_KINDS
+    from vsearch.index import Index
+
+    if as_json + paths + null > 1:
+        raise UsageError("--json, --paths and -0 exclude each other; choose one")
+    actions = (undo, finish, not_duplicates, keep_this, list_decisions, forget, move_to, hardlink)
+    if sum(action not in (None, False) for action in actions) > 1:
+        raise UsageError(
+            "one thing at a time: choose one of the options that decide, list, move, finish or undo"
+        )
+    with Index.open(index) as opened:
+        tidying = opened.tidying()
+        if undo or finish:
+            _report(tidying.undo() if undo else tidying.finish(), "reverted" if undo else "done")
+        elif list_decisions:
+            _print_decisions(tidying, as_json)
+        elif not_duplicates or keep_this or forget:
+            _decide(tidying, not_duplicates, keep_this, forget)
+        else:
+            moving = move_to is not None or hardlink
+            kinds = kind or (MOVED_KINDS if moving else ())
+            groups = _find(opened, kinds, within, keep, html)
+            if moving:
+                _move(tidying, groups, move_to, protect or [], yes)
+            else:
+                _print(groups, as_json=as_json, paths=paths, null=null)
+
+
+def _find(
+    index: Index, kinds: Sequence[str], within: Path | None, keep: str, html: Path | None
+) -> list[DuplicateGroup]:
+    from rich.console import Console
+
+    from vsearch.localfeatures import REMEDY, available
+
+    if not available():
+        print(
+            f"crops and framed copies are not looked for: OpenCV is not installed; {REMEDY}", file=sys.stderr
+        )
+    console = Console(stderr=True, quiet=not sys.stderr.isatty())
+    with console.status("comparing photos"):
+        groups = index.duplicates(kinds=kinds, within=within, keep=keep, sharpness=html is not None)
+        if html is not None:
+            from vsearch.render.duplicates import write_page
+
+            write_page(html, groups, index.thumbnail)
+    if html is not None:
+        print(f"page: {html}", file=sys.stderr)
+    if not groups:
+        print("no duplicates found", file=sys.stderr)
+        raise typer.Exit(NOTHING_FOUND)
+    return groups
+
+
+def _print(groups: Sequence[DuplicateGroup], *, as_json: bool, paths: bool, null: bool) -> None:
+    from vsearch.render.duplicates import groups_table
+    from vsearch.render.text import console
+
+    if as_json:
+        for group in groups:
+            print(json.dumps(group.as_json()))
+    elif paths or null:
+        kept = {group.keep for group in groups}
+        extra = dict.fromkeys(p.path for group in groups for p in group.photos if p.id not in kept)
+        sys.stdout.write("".join(path + ("\0" if null else "\n") for path in extra))
+    else:
+        console(sys.stdout).print(groups_table(groups))
+
+
+def _print_decisions(tidying: Duplicates, as_json: bool) -> None:
+    from vsearch.render.text import printable
+
+    for decision in tidying.decisions():
+        paths = " ".join(printable(path) for path in decision.paths)
+        line = f"{decision.id}  {decision.made_at}  {decision.what}  {paths}"
+        print(json.dumps(decision.as_json()) if as_json else line)
+
+
+def _decide(
+    tidying: Duplicates, apart: tuple[Path, Path] | None, keep_this: Path | None, forget: str | None
+) -> None:
+    if forget:
+        tidying.forget_decision(forget)
+        print(f"forgotten: {forget}")
+        return
+    made = tidying.decide_not_duplicates(*apart) if apart else None
+    if keep_this:
+        made = tidying.decide_keep(keep_this)
+    assert made is not None  # the caller has one of the three
+    print(f"decided: {made.id} {made.what}; `vsearch duplicates --forget {made.id}` undoes it")
+
+
+def _move(
+    tidying: Duplicates,
+    groups: Sequence[DuplicateGroup],
+    move_to: Path | None,
+    protect: list[Path],
+    yes: bool,
+) -> None:
+    from vsearch.render.text import print_skipped, printable
+
+    plan = tidying.plan_moves(groups, move_to, protect) if move_to else tidying.plan_links(groups, protect)
+    for step in plan.steps:
+        arrow = "->" if step.what == "move" else "= link to"
+        print(f"{step.what}  {printable(step.source)}  {arrow}  {printable(step.target)}")
+    print_skipped(plan.skipped)
+    if not plan.steps:
+        print("nothing to do", file=sys.stderr)
+    elif not yes:
+        print(
+            f"{len(plan.steps):,} files; nothing was done yet: the same command with --yes does it",
+            file=sys.stderr,
+        )
+    else:
+        _report(tidying.carry_out(plan), "done")
+
+
+def _report(outcome: Outcome, word: str) -> None:
+    from vsearch.render.text import print_skipped
+
+    print_skipped(outcome.skipped)
+    print(
+        f"{outcome.done:,} {word}; `vsearch duplicates --undo` reverts a move, `vsearch sync` tells the index"
+    )

@@ -1,0 +1,395 @@
+"""Duplicates as the user meets them: groups with what to keep, decisions, moves with a journal."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from vsearch import decisions, files, images, keeping, moving
+from vsearch.catalog import Catalog
+from vsearch.decisions import Decision, What
+from vsearch.directory import IndexDirectory
+from vsearch.errors import PhotoError, UsageError
+from vsearch.finding import FOLDER, Finder, Group
+from vsearch.moving import Outcome, Step
+from vsearch.photoset import is_below
+from vsearch.records import DuplicateGroup, DuplicateMember, DuplicatePhoto, Photo, Relation, Skipped
+
+PathLike = str | os.PathLike[str]
+KINDS: tuple[Relation, ...] = get_args(Relation)
+#: What may be moved without being named: copies that show no less and nothing else.
+MOVED_KINDS: tuple[Relation, ...] = ("identical", "altered")
+_SHARPNESS_SIDE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which groups are wanted.
+
+    Attributes:
+        kinds: relations to report; all when empty.
+        within: only photos in this folder, or below it.
+        keep: rules for :func:`vsearch.keeping.parse`.
+        sharpness: measure how sharp each photo of a group is (its file is decoded).
+    """
+
+    kinds: Sequence[str] = ()
+    within: PathLike | None = None
+    keep: str = ",".join(keeping.DEFAULT_RULES)
+    sharpness: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MovePlan:
+    """What a move would do: its steps, and the photos that are left alone and why."""
+
+    steps: Sequence[Step]
+    skipped: Sequence[Skipped] = ()
+
+
+class Duplicates:
+    """The duplicates of one index.
+
+    Args:
+        directory: of the index.
+        catalog: open for reading.
+        fingerprint: of the index's encoder.
+    """
+
+    def __init__(self, directory: IndexDirectory, catalog: Catalog, fingerprint: str) -> None:
+        self._directory = directory
+        self._catalog = catalog
+        self._fingerprint = fingerprint
+        self._decisions = directory.path / FOLDER / "decisions.jsonl"
+        self._journals = directory.path / FOLDER / "journals"
+
+    # -- groups ----------------------------------------------------------------------------------
+
+    def groups(self, wanted: Wanted) -> list[DuplicateGroup]:
+        """Groups of duplicates, by the path of their representative.
+
+        Raises:
+            UsageError: an unknown kind or rule, or a folder without photos of the index.
+        """
+        kinds, rules = _kinds(wanted.kinds), keeping.parse(wanted.keep)
+        made = decisions.load(self._decisions)
+        kept = {digest for each in made if each.what == "keep" for digest in each.sha256}
+        finder = Finder(self._directory, self._catalog, self._fingerprint)
+        try:
+            found = self._filled(finder, wanted.within, made, kinds)
+        finally:
+            finder.close()
+        if wanted.sharpness or keeping.needs_sharpness(rules):
+            found = [_with_sharpness(group) for group in found]
+        chosen = [(group, keeping.choose(group.photos, rules, kept)) for group in found]
+        groups = [replace(group, keep=choice.photo.id, why=choice.why) for group, choice in chosen]
+        return sorted(groups, key=lambda group: (group.representative.path, group.members[0].photo.path))
+
+    def _filled(
+        self, finder: Finder, within: PathLike | None, made: Sequence[Decision], kinds: Sequence[Relation]
+    ) -> list[DuplicateGroup]:
+        rows = self._rows(finder, within)
+        place = {digest.tobytes().hex(): row for row, digest in enumerate(finder.photos.digests)}
+        apart = [
+            (place[each.sha256[0]], place[each.sha256[-1]])
+            for each in made
+            if each.what == "not-duplicates" and all(digest in place for digest in each.sha256)
+        ]
+        filler = _Filler(finder, self._catalog, within, kinds)
+        while True:
+            found = finder.groups(rows, apart)
+            gone = {row for group in found for row in _rows_of(group) if not filler.photos(row)}
+            if not gone:
+                groups = [filler.fill(group) for group in found]
+                return [group for group in groups if group is not None]
+            rows = rows - gone  # their files have been moved or removed since
+
+    def _rows(self, finder: Finder, within: PathLike | None) -> set[int]:
+        contents = finder.photos.photos
+        if within is None:
+            return set(range(len(contents)))
+        inside = {p.id for p in self._catalog.photos("ready") if is_below(_path(p), within)}
+        if not inside:
+            raise UsageError(f"{os.fspath(within)}: the index has no photo there; see `vsearch status`")
+        return {row for row, ids in enumerate(contents) if not inside.isdisjoint(ids)}
+
+    # -- decisions -------------------------------------------------------------------------------
+
+    def decisions(self) -> list[Decision]:
+        """What was decided, oldest first."""
+        return decisions.load(self._decisions)
+
+    def decide_not_duplicates(self, a: PathLike, b: PathLike) -> Decision:
+        """Never again report two photos as duplicates of each other.
+
+        Raises:
+            UsageError: one of them is not in the index, or both have the same bytes.
+        """
+        one, other = self._photo_at(a), self._photo_at(b)
+        if one.sha256 == other.sha256:
+            raise UsageError(f"{os.fspath(a)} and {os.fspath(b)} have the same bytes: they are duplicates")
+        return self._decide("not-duplicates", (one, other))
+
+    def decide_keep(self, path: PathLike) -> Decision:
+        """Keep this photo in whatever group it is found.
+
+        Raises:
+            UsageError: it is not in the index.
+        """
+        return self._decide("keep", (self._photo_at(path),))
+
+    def forget_decision(self, name: str) -> None:
+        """Undo a decision, named by its id.
+
+        Raises:
+            UsageError: there is none with that id.
+        """
+        with self._directory.writing():
+            decisions.save(self._decisions, decisions.without(self.decisions(), name))
+
+    def _decide(self, what: What, photos: Sequence[Photo]) -> Decision:
+        pairs = sorted((photo.sha256 or "", _path(photo)) for photo in photos)
+        digests, paths = tuple(digest for digest, _ in pairs), tuple(path for _, path in pairs)
+        made = Decision(what, digests, paths, time.strftime("%Y-%m-%dT%H:%M:%S"))
+        with self._directory.writing():
+            decisions.save(self._decisions, decisions.with_decision(self.decisions(), made))
+        return made
+
+    def _photo_at(self, path: PathLike) -> Photo:
+        given = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        for place in dict.fromkeys((given, os.path.realpath(given))):
+            for root in self._catalog.roots:
+                if Path(place).is_relative_to(root):
+                    photo = self._catalog.find(root, os.path.relpath(place, root))
+                    if photo is not None and photo.state == "ready":
+                        return photo
+        raise UsageError(f"{os.fspath(path)}: no photo of the index; add it with `vsearch add`")
+
+    # -- moving ----------------------------------------------------------------------------------
+
+    def plan_moves(
+        self, groups: Sequence[DuplicateGroup], folder: PathLike, protect: Sequence[PathLike] = ()
+    ) -> MovePlan:
+        """The moves that leave the photo to keep of each group, and protected ones, where they are."""
+        target = Path(os.path.abspath(os.path.expanduser(os.fspath(folder))))
+        extra, skipped = _superfluous(groups, (*protect, target))
+        relative = {str(p.id): p.file.path for p in self._photos_of(extra)}
+        sources = [(photo.path, relative[photo.id], photo.sha256) for photo in extra]
+        return MovePlan(moving.plan_moves(sources, target), skipped)
+
+    def plan_links(self, groups: Sequence[DuplicateGroup], protect: Sequence[PathLike] = ()) -> MovePlan:
+        """The links that let photos with the same bytes share one file; others are left alone."""
+        twins = {
+            (photo.sha256, group.keep): photo
+            for group in groups
+            for photo in group.photos
+            if photo.id == group.keep
+        }
+        extra, skipped = _superfluous(groups, protect)
+        kept = {digest: photo for (digest, _), photo in twins.items()}
+        same = [
+            (photo.path, kept[photo.sha256].path, photo.sha256) for photo in extra if photo.sha256 in kept
+        ]
+        others = [
+            Skipped(photo.path, "not the same bytes as the photo to keep", "use --move-to for such photos")
+            for photo in extra
+            if photo.sha256 not in kept
+        ]
+        return MovePlan(moving.plan_links(same), (*skipped, *others))
+
+    def carry_out(self, plan: MovePlan) -> Outcome:
+        """Write the journal, then do what the plan says.
+
+        Raises:
+            UsageError: an earlier move was interrupted and must be finished or undone first.
+        """
+        with self._directory.writing():
+            self._refuse_unfinished()
+            journal = self._journals / f"{self._next_journal():06d}.doing.jsonl"
+            moving.write_journal(journal, plan.steps)
+            return self._finished(journal)
+
+    def finish(self) -> Outcome:
+        """Do the rest of a move that was interrupted.
+
+        Raises:
+            UsageError: none was.
+        """
+        with self._directory.writing():
+            unfinished = sorted(self._journals.glob("*.doing.jsonl"))
+            if not unfinished:
+                raise UsageError("no move was interrupted; there is nothing to finish")
+            return self._finished(unfinished[-1])
+
+    def undo(self) -> Outcome:
+        """Revert the last move, finished or not.
+
+        Raises:
+            UsageError: there is none.
+        """
+        with self._directory.writing():
+            journals = [p for p in self._journals.glob("*.jsonl") if not p.name.endswith(".undone.jsonl")]
+            if not journals:
+                raise UsageError("nothing was moved or linked; there is nothing to undo")
+            journal = max(journals)
+            outcome = moving.undo(moving.read_journal(journal))
+            if not outcome.skipped:  # else the same command can be given again, once that is mended
+                os.replace(journal, self._journals / f"{journal.name[:6]}.undone.jsonl")
+            return outcome
+
+    def _finished(self, journal: Path) -> Outcome:
+        outcome = moving.act(moving.read_journal(journal))
+        os.replace(journal, self._journals / f"{journal.name[:6]}.done.jsonl")
+        return outcome
+
+    def _refuse_unfinished(self) -> None:
+        if any(self._journals.glob("*.doing.jsonl")):
+            raise UsageError(
+                "an earlier move was interrupted; `vsearch duplicates --finish` does the rest, "
+                "--undo reverts it"
+            )
+
+    def _next_journal(self) -> int:
+        return 1 + max((int(path.name[:6]) for path in self._journals.glob("*.jsonl")), default=0)
+
+    def _photos_of(self, photos: Iterable[DuplicatePhoto]) -> list[Photo]:
+        return list(self._catalog.get_many([int(photo.id) for photo in photos]).values())
+
+
+class _Filler:
+    """Turns rows into photos and groups, leaving out files that are no longer there."""
+
+    def __init__(
+        self, finder: Finder, catalog: Catalog, within: PathLike | None, kinds: Sequence[Relation]
+    ) -> None:
+        self._finder = finder
+        self._catalog = catalog
+        self._within = within
+        self._kinds = kinds
+        self._known: dict[int, list[DuplicatePhoto]] = {}
+
+    def photos(self, row: int) -> list[DuplicatePhoto]:
+        """The photos with one content whose files exist, by path."""
+        if row not in self._known:
+            ids = list(self._finder.photos.photos[row])
+            found = [_described(photo) for photo in self._catalog.get_many(ids).values()]
+            within = self._within
+            self._known[row] = [
+                photo
+                for photo in sorted(found, key=lambda photo: photo.path)
+                if os.path.lexists(photo.path) and (within is None or is_below(photo.path, within))
+            ]
+        return self._known[row]
+
+    def fill(self, group: Group) -> DuplicateGroup | None:
+        """A group with all facts; ``None`` when nothing of the wanted kinds is in it."""
+        representative, *twins = self.photos(group.representative)
+        is_burst = any(link.relation == "burst" for link in group.members)
+        members = (
+            []
+            if is_burst
+            else [
+                DuplicateMember(
+                    twin, "identical", self._distance(group.representative, group.representative), 1.0, 0.0
+                )
+                for twin in twins
+            ]
+        )
+        for link in group.members:
+            photos = self.photos(link.row)[: 1 if link.relation == "burst" else None]
+            score, distance = self._evidence(link.row, group.representative)
+            members += [
+                DuplicateMember(
+                    photo, link.relation, distance, score, _seconds(photo, representative), link.region
+                )
+                for photo in photos
+            ]
+        wanted = tuple(member for member in members if member.kind in self._kinds)
+        return DuplicateGroup(representative, wanted, representative.id, "") if wanted else None
+
+    def _evidence(self, row: int, representative: int) -> tuple[float, int | None]:
+        return self._finder.score(row, representative), self._distance(row, representative)
+
+    def _distance(self, row: int, representative: int) -> int | None:
+        return self._finder.hash_distance(row, representative)
+
+
+def _rows_of(group: Group) -> list[int]:
+    return [group.representative, *(link.row for link in group.members)]
+
+
+def _kinds(names: Sequence[str]) -> tuple[Relation, ...]:
+    unknown = [name for name in names if name not in KINDS]
+    if unknown:
+        raise UsageError(f"--kind takes {', '.join(KINDS)}; received {unknown[0]!r}")
+    return tuple(kind for kind in KINDS if kind in names) or KINDS
+
+
+def _superfluous(
+    groups: Sequence[DuplicateGroup], protect: Sequence[PathLike]
+) -> tuple[list[DuplicatePhoto], list[Skipped]]:
+    """Photos that no group would keep, each once; the protected ones apart."""
+    kept = {group.keep for group in groups}
+    extra = {photo.id: photo for group in groups for photo in group.photos if photo.id not in kept}
+    safe = {i for i, photo in extra.items() if any(is_below(photo.path, folder) for folder in protect)}
+    skipped = [Skipped(extra[i].path, "protected", "") for i in safe]
+    moved = [photo for i, photo in extra.items() if i not in safe]
+    return sorted(moved, key=lambda photo: photo.path), sorted(skipped, key=lambda one: one.path)
+
+
+def _path(photo: Photo) -> str:
+    return files.absolute(photo.file.root, photo.file.path)
+
+
+def _described(photo: Photo) -> DuplicatePhoto:
+    facts = photo.facts
+    assert facts is not None and photo.sha256 is not None  # photoset.load has checked
+    return DuplicatePhoto(
+        str(photo.id),
+        _path(photo),
+        photo.sha256,
+        facts.width,
+        facts.height,
+        photo.file.size,
+        photo.file.mtime_ns,
+        facts.format,
+        facts.taken_at,
+    )
+
+
+def _seconds(a: DuplicatePhoto, b: DuplicatePhoto) -> float | None:
+    if a.taken_at is None or b.taken_at is None:
+        return None
+    between = np.datetime64(a.taken_at) - np.datetime64(b.taken_at)
+    return abs(float(between / np.timedelta64(1, "s")))
+
+
+def _with_sharpness(group: DuplicateGroup) -> DuplicateGroup:
+    members = tuple(replace(member, photo=_sharpened(member.photo)) for member in group.members)
+    return replace(group, representative=_sharpened(group.representative), members=members)
+
+
+def _sharpened(photo: DuplicatePhoto) -> DuplicatePhoto:
+    try:
+        return replace(photo, sharpness=sharpness(photo.path))
+    except PhotoError:
+        return photo  # changed or unreadable since; the page says nothing about it then
+
+
+def sharpness(path: PathLike) -> float:
+    """How sharp a photo is: the variance of the Laplacian (Pech-Pacheco et al. 2000) of its centre at 512
+    pixels.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    grey = images.read_pixels(os.fspath(path), _SHARPNESS_SIDE).mean(axis=2, dtype=np.float32)
+    inner = grey[1:-1, 1:-1]
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
+    return float(laplacian.var())

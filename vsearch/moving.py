@@ -1,0 +1,258 @@
+"""Moving duplicates aside, or turning copies into hard links: plan, journal, act, undo.  Nothing is deleted.
+
+The whole plan is written to a journal and forced to the disk before the first file is touched.  A move
+first gives
+the file its new name and only then takes the old one away, so that at any instant either name exists.
+What became of
+each entry is read from the files themselves, so a journal can be finished or reverted after a kill, and
+twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from vsearch import durable, files
+from vsearch.errors import IndexDamaged, PhotoError, UsageError
+from vsearch.records import Skipped
+
+What = Literal["move", "hardlink"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One file to act on.
+
+    Attributes:
+        what: ``move`` to ``target``, or replace by a ``hardlink`` to ``target``.
+        source: absolute path of the photo.
+        target: where it goes, or the file of the same bytes that it becomes a link to.
+        sha256: of the bytes of ``source`` (and of ``target``, for a link) when the plan was made.
+        mode, mtime_ns: of ``source``, to give them back.
+    """
+
+    what: What
+    source: str
+    target: str
+    sha256: str
+    mode: int = 0
+    mtime_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was done: how many files, and which were left alone and why."""
+
+    done: int
+    skipped: Sequence[Skipped] = ()
+
+
+def plan_moves(sources: Iterable[tuple[str, str, str]], folder: Path) -> list[Step]:
+    """Steps that move photos into ``folder``.
+
+    Args:
+        sources: absolute path, path relative to its root, and SHA-256 of each photo.
+        folder: photos keep their relative path below it; a name that is taken gets a number.
+    """
+    taken: set[str] = set()
+    steps = []
+    for source, relative, sha256 in sources:
+        target = _free(folder / relative, taken)
+        taken.add(str(target))
+        steps.append(_step("move", source, str(target), sha256))
+    return steps
+
+
+def plan_links(sources: Iterable[tuple[str, str, str]]) -> list[Step]:
+    """Steps that make each photo (path, path of its twin, SHA-256 of both) a hard link to its twin."""
+    return [_step("hardlink", source, twin, sha256) for source, twin, sha256 in sources]
+
+
+def write_journal(path: Path, steps: Sequence[Step]) -> None:
+    """Write a plan down, before anything is touched.
+
+    Raises:
+        StorageError: it cannot be written; nothing was touched.
+    """
+    with durable.storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(asdict(step)) + "\n" for step in steps)
+    durable.write_atomic(path, lines.encode("utf-8", "surrogateescape"))
+
+
+def read_journal(path: Path) -> list[Step]:
+    """The steps of a journal.
+
+    Raises:
+        UsageError: there is no such journal.
+        IndexDamaged: it is torn.
+    """
+    try:
+        return [Step(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: there is no such journal") from error
+    except (ValueError, TypeError, OSError) as error:
+        raise IndexDamaged(f"{path} is damaged: it is not the journal that vsearch writes") from error
+
+
+def act(steps: Sequence[Step]) -> Outcome:
+    """Do what is not done yet of a journal's steps; files that have changed are left alone."""
+    return _each(steps, {"move": _move, "hardlink": _link})
+
+
+def undo(steps: Sequence[Step]) -> Outcome:
+    """Revert what was done of a journal's steps, last first; files that have changed are left alone."""
+    return _each(list(reversed(steps)), {"move": _move_back, "hardlink": _unlink})
+
+
+def _each(steps: Sequence[Step], actions: dict[What, Callable[[Step], bool]]) -> Outcome:
+    done, skipped = 0, []
+    for step in steps:
+        try:
+            done += actions[step.what](step)
+        except PhotoError as error:
+            skipped.append(Skipped(error.path, error.reason, error.remedy))
+        except OSError as error:
+            skipped.append(
+                Skipped(step.source, _reason(error), "nothing was lost; mend that and run it again")
+            )
+        durable.step("duplicate-step")
+    return Outcome(done, tuple(skipped))
+
+
+def _move(step: Step) -> bool:
+    return _renamed(Path(step.source), Path(step.target), step.sha256)
+
+
+def _move_back(step: Step) -> bool:
+    return _renamed(Path(step.target), Path(step.source), step.sha256)
+
+
+def _renamed(source: Path, target: Path, sha256: str) -> bool:
+    """Give a file another name, never over a file that is there; whether there was anything to do."""
+    _sweep(target)
+    if source.is_symlink():
+        raise PhotoError(str(source), "a link and not a file", "move it by hand")
+    if os.path.lexists(target):
+        if not os.path.lexists(source):
+            return False  # done before
+        _expect(target, sha256, "another file is at its new place")
+        _expect(source, sha256, "it has changed since it was indexed")
+    else:
+        _expect(source, sha256, "it has changed since it was indexed")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _add_name(source, target, sha256)
+    durable.step("duplicate-two-names")
+    source.unlink()
+    with contextlib.suppress(OSError):  # some network file systems cannot sync a folder
+        durable.fsync_folder(source.parent)
+    return True
+
+
+def _add_name(source: Path, target: Path, sha256: str) -> None:
+    """A second name for a file: a hard link, or a checked copy on another file system."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        _copy(source, target, sha256)
+    with contextlib.suppress(OSError):
+        durable.fsync_folder(target.parent)
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    temporary = durable.temporary_beside(target)
+    try:
+        shutil.copy2(source, temporary)
+        durable.fsync_file(temporary)
+        _expect(temporary, sha256, "its copy differs")
+        durable.step("duplicate-copied")
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(step: Step) -> bool:
+    source, twin = Path(step.source), Path(step.target)
+    _sweep(source)
+    if _is_one_file(source, twin):
+        return False
+    _expect(source, step.sha256, "it has changed since it was indexed")
+    _expect(twin, step.sha256, "its twin has changed since it was indexed")
+    temporary = durable.temporary_beside(source)
+    try:
+        os.link(twin, temporary)
+        durable.step("duplicate-linked")
+        os.replace(temporary, source)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _unlink(step: Step) -> bool:
+    source, twin = Path(step.source), Path(step.target)
+    _sweep(source)
+    if not _is_one_file(source, twin):
+        return False
+    _expect(source, step.sha256, "it has changed since it was linked")
+    temporary = durable.temporary_beside(source)
+    try:
+        shutil.copyfile(twin, temporary)
+        os.chmod(temporary, step.mode)
+        os.utime(temporary, ns=(step.mtime_ns, step.mtime_ns))
+        durable.fsync_file(temporary)
+        os.replace(temporary, source)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a kill left of an unfinished copy or link that was to become ``path``."""
+    for leftover in path.parent.glob(f"{durable.TEMPORARY}*-{glob.escape(path.name)}"):
+        leftover.unlink(missing_ok=True)
+
+
+def _is_one_file(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samestat(os.stat(a), os.stat(b))
+    except FileNotFoundError as error:
+        raise PhotoError(str(error.filename), "no such file", "it was moved or removed since") from error
+
+
+def _expect(path: Path, sha256: str, otherwise: str) -> None:
+    if files.sha256(str(path)) != sha256:
+        raise PhotoError(str(path), otherwise, "run `vsearch add` on its folder, then ask again")
+
+
+def _step(what: What, source: str, target: str, sha256: str) -> Step:
+    try:
+        status = os.stat(source)
+    except OSError:
+        return Step(what, source, target, sha256)  # acting on it will say what is wrong
+    return Step(what, source, target, sha256, status.st_mode & 0o7777, status.st_mtime_ns)
+
+
+def _free(wanted: Path, taken: set[str]) -> Path:
+    """``wanted``, or the first numbered name beside it that is free."""
+    path, number = wanted, 1
+    while str(path) in taken or os.path.lexists(path):
+        number += 1
+        path = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
+    return path
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EXDEV:
+        return "its twin is on another file system, where no hard link can lead"
+    return (error.strerror or str(error)).lower()
