@@ -11,7 +11,7 @@ Readers open what CURRENT names and need no lock.  Beside Chroma's files each ge
 directory is noticed before Chroma opens it (opening one can end the process).
 """
 
-from vsearch.collection.chroma import Batch, Collection, Hit, HnswParameters, Metadata, batches_of
+from vsearch.collection.chroma import Batch, Collection, Hit, HnswParameters, Metadata, Neighbours, batches_of
 from vsearch.collection.generations import Generations, Manifest
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "HnswParameters",
     "Manifest",
     "Metadata",
+    "Neighbours",
     "batches_of",
 ]
