@@ -3,43 +3,36 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 from vsearch import durable, files, health, rebuild, updates
+from vsearch.answering import Answering
 from vsearch.catalog import Catalog
-from vsearch.collection import Generations, Manifest
+from vsearch.collection import Generations
 from vsearch.compaction import dead_bytes
 from vsearch.directory import IndexDirectory, Settings, place
 from vsearch.encoders import Bundle, catalogue, resolve
-from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, UsageError
-from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
+from vsearch.errors import EncoderMismatch, UsageError
 from vsearch.records import (
     IndexStatus,
-    Match,
     Metric,
     Photo,
     Planned,
     Skipped,
     SyncReport,
 )
-from vsearch.search import Picture, Searcher
 from vsearch.segments import Segment
 from vsearch.sync import Sync
 from vsearch.tidy import TidyIndex
 from vsearch.updates import OnProgress, Writable
 
 PathLike = str | os.PathLike[str]
-Result = TypeVar("Result")
-# A query that meets the removal of what it reads starts anew; what is really damaged stays so.
-_ATTEMPTS = 3
-_PAUSE = 0.05
 
 
-class Index(TidyIndex):
+class Index(Answering, TidyIndex):
     """An index of photos on disk.
 
     Make one with :meth:`create` or :meth:`open`.  Reading needs no lock and sees the published generation;
@@ -51,12 +44,6 @@ class Index(TidyIndex):
     >>> index.status().photos
     0
     """
-
-    def __init__(self, directory: IndexDirectory) -> None:
-        super().__init__(directory)
-        self._searcher: Searcher | None = None
-        self._nearest: Nearest | None = None
-        self._followed: object = None
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -150,13 +137,6 @@ class Index(TidyIndex):
         """Whether there is an index at ``path``."""
         return IndexDirectory(Path(path)).settings_file.is_file()
 
-    def close(self) -> None:
-        """Let go of the files; the index may be used again and opens them anew."""
-        if self._nearest is not None:
-            self._nearest.close()
-        self._nearest = self._searcher = self._followed = None
-        super().close()
-
     # -- writing ---------------------------------------------------------------------------------
 
     def add(
@@ -230,24 +210,6 @@ class Index(TidyIndex):
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def query(self, picture: Picture, *, k: int = 10) -> list[Match]:
-        """The ``k`` photos most like ``picture``, best first.
-
-        Args:
-            picture: a path, the bytes of a file, a Pillow image, or an array: uint8 [H, W], [H, W, 3]
-                RGB or [H, W, 4] RGBA, or floating point in 0..1.
-            k: how many; fewer come back when the index has fewer.
-
-        Raises:
-            PhotoError: the picture cannot be read.
-            UsageError: ``k`` is less than 1, or the index has no photos.
-        """
-        return self._patiently(lambda: self._answer(picture, k))
-
-    def _answer(self, picture: Picture, k: int) -> list[Match]:
-        searcher = self._follow()
-        return searcher.answer(searcher.ask(picture), k)
-
     def status(self) -> IndexStatus:
         """Counts, sizes, encoder and generation; loads neither encoder nor collection."""
         generations = Generations(self._directory.chroma, self._directory.current_file)
@@ -318,74 +280,6 @@ class Index(TidyIndex):
             return
         with self._writing() as index:
             updates.write_settings(index, replace(index.settings, **given))
-
-    def _patiently(self, read: Callable[[], Result]) -> Result:
-        """Read; once more when a file went away under the reader, because a writer published meanwhile."""
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return read()
-            except (IndexDamaged, CollectionError, EncoderMismatch):
-                self.close()
-                time.sleep(_PAUSE)
-        return read()
-
-    def _follow(self) -> Searcher:
-        """The searcher of what is published now."""
-        self._reload()
-        catalog = self._reading()
-        count = catalog.count("ready")
-        if not count:
-            raise UsageError(f"{self.path} has no photos yet; add some with `vsearch add PHOTOS`")
-        if count * self._bundle.specification.dimension * 4 <= SCAN_BYTES:
-            return self._scanning(catalog.sequence(), count)
-        return self._searching()
-
-    def _scanning(self, sequence: int, count: int) -> Searcher:
-        """A searcher that holds all vectors as of ``sequence``."""
-        if self._searcher is None or self._followed != ("scan", sequence):
-            self.close()
-            catalog, dimension = self._reading(), self._bundle.specification.dimension
-            metric = self._settings.metric
-            rows = catalog.vector_rows()
-            scan = Scan(self._directory, rows, count, dimension, metric)
-            self._searcher = self._searcher_with(scan, sequence)
-            self._followed = ("scan", sequence)
-        return self._searcher
-
-    def _searching(self) -> Searcher:
-        """A searcher on the published generation."""
-        generations = Generations(self._directory.chroma, self._directory.current_file)
-        number = generations.current()
-        self._check_current(number)
-        if self._searcher is None or self._followed != ("graph", number):
-            self.close()
-            manifest = self._checked_manifest(generations, number)
-            self._searcher = self._searcher_with(Graph(generations.open(number)), manifest.sequence)
-            self._followed = ("graph", number)
-        return self._searcher
-
-    def _searcher_with(self, nearest: Nearest, covered: int) -> Searcher:
-        self._nearest = nearest
-        return Searcher(self._directory, self._settings, self._reading(), self._encoder(), nearest, covered)
-
-    def _check_current(self, number: int) -> None:
-        published = self._reading().published()
-        if number < published:
-            raise IndexDamaged(
-                f"{self._directory.current_file} is damaged: it names generation {number}, but {published} "
-                "was published; run `vsearch rebuild` to write it anew"
-            )
-        if not number:
-            raise UsageError(f"{self.path} has photos, but none published yet; `vsearch sync` does that")
-
-    def _checked_manifest(self, generations: Generations, number: int) -> Manifest:
-        manifest = generations.manifest(number)
-        if manifest.fingerprint != self._settings.encoder:
-            raise EncoderMismatch(
-                f"generation {number} was made with encoder {manifest.fingerprint[:12]}, the index uses "
-                f"{self._settings.encoder[:12]}; run `vsearch rebuild`"
-            )
-        return manifest
 
 
 def _metric(name: str) -> Metric:

@@ -2,32 +2,42 @@
 
 Up to 64 MiB of vectors (65,000 photos at 256 numbers) a scan of them all answers exactly, and sooner: a cold
 query needs neither Chroma's import nor its graph, and a warm one is a matrix product of a few milliseconds.
+A filter that leaves no more than that is answered by a scan too, whatever the size of the index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from vsearch.catalog import VectorRow
-from vsearch.collection import Collection
+from vsearch.collection import Collection, Neighbours
 from vsearch.directory import IndexDirectory
 from vsearch.records import Metric
 from vsearch.segments import Segment
 
 SCAN_BYTES = 64 * 2**20
 Vectors = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+
+# The graph is asked for more than is wanted, and the exact comparison picks: recall@10 .9995 at 100,000.
+_OVERFETCH = 3
+_LEAST = 30
 
 
 class Nearest(Protocol):
-    """Finds candidates; the caller compares them exactly."""
+    """Finds candidates and their vectors."""
 
-    def nearest(self, vector: Vectors, k: int) -> list[int]:
-        """Ids of the ``k`` photos nearest to ``vector`` (float32 [D]), nearest first."""
+    def nearest(self, vector: Vectors, k: int, only: Only | None = None) -> Neighbours:
+        """At least the ``k`` photos nearest to ``vector`` (float32 [D]), nearest first, if there are so many.
+
+        Args:
+            only: which photos may be answers; all by default.
+        """
         ...
 
     def close(self) -> None:
@@ -35,14 +45,30 @@ class Nearest(Protocol):
         ...
 
 
+class Only:
+    """The photos that a filter leaves.
+
+    Args:
+        rows: where their vectors lie, by segment and row.
+        where: the filter as Chroma says it, if it can.
+    """
+
+    def __init__(self, rows: Sequence[VectorRow], where: dict[str, Any] | None = None) -> None:
+        self.rows = rows
+        self.where = where
+        self.ids: Ids = np.sort(np.fromiter((row.photo_id for row in rows), np.int64, len(rows)))
+
+    def holds(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        """Which of ``ids`` are among them."""
+        return np.isin(ids, self.ids, assume_unique=True)
+
+
 class Scan:
     """All vectors in memory, compared one by one: exact.
 
     Args:
         directory: of the index.
-        rows: where each photo's vector lies, by segment and row.
-        count: how many rows there are at the most.
-        dimension: D.
+        rows: where each photo's vector lies, by segment and row; at least one.
         metric: how nearness is measured.
 
     Raises:
@@ -52,32 +78,27 @@ class Scan:
     def __init__(
         self,
         directory: IndexDirectory,
-        rows: Iterable[VectorRow],
-        count: int,
-        dimension: int,
+        rows: Sequence[VectorRow],
         metric: Metric,
     ) -> None:
         self._metric = metric
-        self._ids = np.empty(count, dtype=np.int64)
-        self._vectors = np.empty((count, dimension), dtype=np.float32)
-        end = 0
-        for number, group in groupby(rows, key=lambda row: row.location.segment):
-            some = list(group)[: count - end]
-            with Segment(directory.segment("vectors", number)) as segment:
-                self._vectors[end : end + len(some)] = segment.read_rows([r.location.row for r in some])
-            self._ids[end : end + len(some)] = [row.photo_id for row in some]
-            end += len(some)
-        self._ids, self._vectors = self._ids[:end], self._vectors[:end]
+        self._ids = np.fromiter((row.photo_id for row in rows), np.int64, len(rows))
+        self._vectors = read_vectors(directory, rows)
         self._squares = np.einsum("nd,nd->n", self._vectors, self._vectors)
 
-    def nearest(self, vector: Vectors, k: int) -> list[int]:
+    def nearest(self, vector: Vectors, k: int, only: Only | None = None) -> Neighbours:
         """See :class:`Nearest`."""
         nearness = self._vectors @ vector
         if self._metric == "euclidean":
             nearness = 2 * nearness - self._squares  # minus the squared distance, up to a constant
+        if only is not None:
+            nearness[~only.holds(self._ids)] = -np.inf
+            k = min(k, len(only.rows))
         k = min(k, len(nearness))
         best = np.argpartition(nearness, -k)[-k:] if k else np.empty(0, dtype=np.int64)
-        return [int(i) for i in self._ids[best[np.argsort(-nearness[best], kind="stable")]]]
+        best = best[np.argsort(-nearness[best], kind="stable")]
+        best = best[np.isfinite(nearness[best])]
+        return Neighbours(self._ids[best], self._vectors[best])
 
     def close(self) -> None:
         """Drop the vectors."""
@@ -86,19 +107,67 @@ class Scan:
 
 
 class Graph:
-    """The collection's HNSW graph: approximate, for any number of photos."""
+    """The collection's HNSW graph: approximate, for any number of photos.
 
-    def __init__(self, collection: Collection) -> None:
+    Args:
+        collection: the open generation.
+        directory, dimension, metric: of the index, to scan what a filter leaves.
+    """
+
+    def __init__(
+        self, collection: Collection, directory: IndexDirectory, dimension: int, metric: Metric
+    ) -> None:
         self._collection = collection
         self._count = collection.count()
+        self._directory = directory
+        self._dimension = dimension
+        self._metric: Metric = metric
 
-    def nearest(self, vector: Vectors, k: int) -> list[int]:
+    def nearest(self, vector: Vectors, k: int, only: Only | None = None) -> Neighbours:
         """See :class:`Nearest`."""
-        if not self._count:
-            return []
-        hits = self._collection.search(vector[np.newaxis], min(k, self._count))[0]
-        return [int(hit.id) for hit in hits]
+        wanted = max(_LEAST, _OVERFETCH * k)
+        if only is None:
+            return self._ask(vector, wanted, None)
+        if len(only.rows) * self._dimension * 4 <= SCAN_BYTES:
+            return Scan(self._directory, only.rows, self._metric).nearest(vector, k)
+        if only.where is not None:
+            return self._ask(vector, wanted, only.where)
+        return self._sifted(vector, k, only)
 
     def close(self) -> None:
         """Close the collection."""
         self._collection.close()
+
+    def _ask(self, vector: Vectors, k: int, where: dict[str, Any] | None) -> Neighbours:
+        if not self._count:
+            return Neighbours(np.empty(0, np.int64), np.empty((0, self._dimension), np.float32))
+        return self._collection.near(vector, min(k, self._count), where)
+
+    def _sifted(self, vector: Vectors, k: int, only: Only) -> Neighbours:
+        """Ask for more until enough pass a filter that Chroma cannot say."""
+        wanted = max(_LEAST, _OVERFETCH * k * self._count // len(only.rows))
+        while True:
+            found = self._ask(vector, wanted, None)
+            passing = only.holds(found.ids)
+            if passing.sum() >= min(k, len(only.rows)) or len(found.ids) >= self._count:
+                return Neighbours(found.ids[passing], found.vectors[passing])
+            wanted *= 2
+
+
+def read_vectors(directory: IndexDirectory, rows: Sequence[VectorRow]) -> Vectors:
+    """The vectors at ``rows`` (one or more, by segment and row), float32 [N, D].
+
+    Raises:
+        IndexDamaged: a segment is missing or torn.
+    """
+    vectors: Vectors | None = None
+    end = 0
+    for number, group in groupby(rows, key=lambda row: row.location.segment):
+        wanted = [row.location.row for row in group]
+        with Segment(directory.segment("vectors", number)) as segment:
+            if vectors is None:
+                vectors = np.empty((len(rows), *segment.row_shape()), dtype=np.float32)
+            vectors[end : end + len(wanted)] = segment.read_rows(wanted)
+        end += len(wanted)
+    assert vectors is not None  # one row at least
+    return vectors

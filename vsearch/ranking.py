@@ -1,4 +1,9 @@
-"""From hits to answers: pure functions on vectors and scores."""
+"""From hits to answers: pure functions on vectors and scores.
+
+Refining works on a *pool*, the photos nearest to the question: each vector of the pool is averaged with its
+own nearest neighbours there, the question with its nearest smoothed vectors, and the two are compared.  It
+keeps no state, so photos that are added or removed count from the next query on.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,14 @@ import numpy.typing as npt
 from vsearch.records import Metric
 
 Vectors = npt.NDArray[np.float32]
+
+# Measured leave-one-out on photos of 3, 7 and 10 things, 5 to 200 photos of each (docs/search.md).  Squared
+# scores as weights did better than the cubes of the papers, and more than 5 photos beside the question
+# hurt where a thing has few photos.
+NEIGHBOURS = 10
+EXPANSION = 5
+POWER = 2.0
+SMALLEST_POOL = 30
 
 
 def normalised(vectors: Vectors) -> Vectors:
@@ -44,3 +57,89 @@ def nearness(query: Vectors, vectors: Vectors, metric: Metric) -> npt.NDArray[np
     differences = vectors.astype(np.float64) - query
     distances: npt.NDArray[np.float64] = np.linalg.norm(differences, axis=1)
     return -distances
+
+
+def smoothed(vectors: Vectors, neighbours: int = NEIGHBOURS, power: float = POWER) -> Vectors:
+    """Each vector averaged with its nearest neighbours, weighted by score to the ``power``.
+
+    Database-side feature augmentation (Arandjelovic & Zisserman, "Three things everyone should know to
+    improve object retrieval", 2012), with the weights of alpha query expansion.
+
+    Args:
+        vectors: float32 [N, D], unit length.
+
+    Returns:
+        float32 [N, D], unit length.
+    """
+    near = vectors @ vectors.T
+    np.fill_diagonal(near, -1.0)
+    count = min(neighbours, len(vectors) - 1)
+    if count < 1:
+        return vectors
+    best = np.argpartition(near, -count, axis=1)[:, -count:]
+    weights = np.clip(np.take_along_axis(near, best, axis=1), 0, None) ** power
+    total = vectors.copy()
+    for column in range(count):  # one neighbour at a time: [N, count, D] at once would be 20 times larger
+        total += weights[:, column, np.newaxis] * vectors[best[:, column]]
+    return normalised(total)
+
+
+def expanded(query: Vectors, vectors: Vectors, count: int = EXPANSION, power: float = POWER) -> Vectors:
+    """The query averaged with the vectors nearest to it, weighted by score to the ``power``.
+
+    Alpha query expansion (Radenovic, Tolias & Chum, "Fine-tuning CNN image retrieval with no human
+    annotation", 2019).
+
+    Args:
+        query: float32 [D], unit length.
+        vectors: float32 [N, D], unit length.
+
+    Returns:
+        float32 [D], unit length.
+    """
+    scores = vectors @ query
+    count = min(count, len(scores))
+    best = np.argpartition(scores, -count)[-count:] if count else np.empty(0, np.int64)
+    weights = np.clip(scores[best], 0, None) ** power
+    wide: Vectors = normalised((query + weights @ vectors[best])[np.newaxis])[0]
+    return wide
+
+
+def refined(query: Vectors, pool: Vectors) -> npt.NDArray[np.float64]:
+    """Scores of the pool after smoothing it and expanding the query; never below the plain scores.
+
+    Neighbours smooth away what is particular to a photo, so a near copy of the query would lose: it keeps
+    its plain score, which then is the higher one.  Few photos have few neighbours worth having: a tenth of
+    the pool smooths each, a twentieth expands the query, up to the numbers above.
+
+    Args:
+        query: float32 [D].
+        pool: float32 [N, D], the photos nearest to the query.
+
+    Returns:
+        float64 [N]: the larger of two cosine similarities, of query and vector, and of expanded query and
+        smoothed vector.
+    """
+    plain = cosine(query, pool).astype(np.float64)
+    if len(pool) < SMALLEST_POOL:
+        return plain
+    smooth = smoothed(normalised(pool), min(NEIGHBOURS, len(pool) // 10))
+    wide = expanded(normalised(query[np.newaxis])[0], smooth, min(EXPANSION, len(pool) // 20))
+    return np.maximum(plain, cosine(wide, smooth))
+
+
+def mixed(vectors: Vectors, weights: npt.NDArray[np.float64]) -> Vectors:
+    """The weighted sum of unit vectors, at unit length; zeros where they cancel each other out.
+
+    Args:
+        vectors: float32 [N, D], unit length.
+        weights: float64 [N]; negative ones push away.
+
+    >>> mixed(np.eye(2, dtype=np.float32), np.array([3.0, 4.0])).round(2).tolist()
+    [0.6000000238418579, 0.800000011920929]
+    """
+    total = weights @ vectors.astype(np.float64)
+    length = float(np.linalg.norm(total))
+    if length < 1e-6 * float(np.abs(weights).sum()):
+        return np.zeros(vectors.shape[1], np.float32)
+    return np.asarray(total / length, dtype=np.float32)

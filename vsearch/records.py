@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from vsearch.errors import PhotoError
+
 Kind = Literal["identical", "variant", "similar"]
 Metric = Literal["cosine", "euclidean"]
 ResizeMode = Literal["crop", "stretch", "pad"]
@@ -101,9 +103,14 @@ class Match:
     Attributes:
         rank: 1 for the best.
         path: absolute path of the photo.
-        score: cosine similarity to the query, in [-1, 1]; higher is better.
+        score: what it is ranked by, in [-1, 1]; higher is better, 1 is the same.  A cosine similarity:
+            of query and photo, or, where larger, of the query and the photo each averaged with their
+            neighbours (see :mod:`vsearch.ranking`).
         kind: ``identical`` (same bytes), ``variant`` (same picture, altered) or ``similar``.
         id: the photo's id in the index, opaque.
+        cosine: cosine similarity of query and photo alone.
+        match: probability that it is related to the query and not near by chance, 0 to 1; ``None``
+            unless it was asked for.
     """
 
     rank: int
@@ -111,6 +118,25 @@ class Match:
     score: float
     kind: Kind
     id: str
+    cosine: float = 0.0
+    match: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The matches of one query, best first, and a note on why they are few, if they are."""
+
+    matches: Sequence[Match]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One of many queries: the picture's path, its matches, and why there are none if it is unreadable."""
+
+    query: str
+    matches: Sequence[Match]
+    failure: PhotoError | None = None
 
 
 @dataclass(frozen=True, slots=True)

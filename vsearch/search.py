@@ -1,55 +1,61 @@
-"""Answering queries: a picture to a vector, the collection's hits, the catalog's facts, a kind for each."""
+"""Answering questions: candidates, exact scores, refinement, the catalog's facts, a kind for each."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from vsearch import files, hashing, images
+from vsearch import files
+from vsearch.calibration import SAMPLE, Background, background
 from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory, Settings
-from vsearch.encoders import Encoder
 from vsearch.errors import IndexDamaged, UsageError
-from vsearch.nearest import Nearest
-from vsearch.ranking import cosine, nearness, normalised
-from vsearch.records import Kind, Match, Photo
+from vsearch.filters import Condition
+from vsearch.kinds import kind_of
+from vsearch.nearest import Nearest, Only, read_vectors
+from vsearch.question import Question
+from vsearch.ranking import cosine, nearness, refined
+from vsearch.records import Answer, Match, Photo
 from vsearch.segments import Segment
 
-Vector = npt.NDArray[np.float32]
-Picture = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]
+Scores = npt.NDArray[np.float64]
 
-# pHashes of one picture re-encoded, resized or recoloured are at most this far apart, those of unrelated
-# pictures 18 or more in 999 of 1,000 pairs (docs/encoders.md).
-_VARIANT_BITS = 10
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Question:
-    """A query picture, ready to be compared.
-
-    Attributes:
-        vector: float32 [D].
-        sha256: of the file's bytes, when it came as bytes; finds identical photos.
-        hashes: pHashes of its eight orientations; find variants.
-    """
-
-    vector: Vector
-    sha256: str | None
-    hashes: Sequence[str]
+# Refining compares each of these with each: 200 take 4 ms, 2,000 take 0.2 s.  More than 200 gained less than
+# 0.01 of mAP over the whole ranking, and nothing among the first five (docs/search.md).
+_POOL = 200
+_LARGEST_POOL = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """One stored vector against the question: its score (cosine), and what the index ranks by."""
+class Wanted:
+    """Which answers are wanted, and how they are ranked.
 
-    score: float
-    nearness: float
+    Attributes:
+        k: how many; ``None`` for all.
+        refine: smooth and expand; else plain scores.
+        condition: a compiled filter.
+        min_score: leave out answers below this score.
+        min_match: leave out answers whose probability to be related to the question is below this.
+    """
+
+    k: int | None = 10
+    refine: bool = True
+    condition: Condition | None = None
+    min_score: float | None = None
+    min_match: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pool:
+    """Candidates, best first: ids int64 [n], scores to rank by and plain cosine scores, float64 [n]."""
+
+    ids: npt.NDArray[np.int64]
+    ranked: Scores
+    scores: Scores
+    plain: Scores
 
 
 class Searcher:
@@ -58,7 +64,6 @@ class Searcher:
     Args:
         directory, settings: of the index.
         catalog: open for reading.
-        encoder: of the index.
         nearest: finds the candidates.
         covered: the catalog sequence that ``nearest`` covers.
     """
@@ -68,106 +73,141 @@ class Searcher:
         directory: IndexDirectory,
         settings: Settings,
         catalog: Catalog,
-        encoder: Encoder,
         nearest: Nearest,
         covered: int,
     ) -> None:
         self._directory = directory
         self._settings = settings
         self._catalog = catalog
-        self._encoder = encoder
         self._nearest = nearest
         self._covered = covered
+        self._background: Background | None = None
 
-    def ask(self, picture: Picture) -> Question:
-        """Decode and encode a query picture.
+    def answer(self, question: Question, wanted: Wanted) -> Answer:
+        """The best matches, best first; photos with the bytes of a single query picture before all others.
 
         Raises:
-            PhotoError: it cannot be read.
+            UsageError: ``k`` is less than 1, or there are too few photos to tell probabilities.
         """
-        source, sha256 = _bytes_of(picture)
-        specification = self._encoder.specification
-        decoded = images.decode(
-            source,
-            specification.input_size,
-            specification.resize,
-            max_megapixels=self._settings.max_megapixels,
-            thumbnail=False,
-            name=_name_of(picture),
-        )
-        vectors = self._encoder.encode(decoded.pixels[np.newaxis])
-        if self._settings.metric == "cosine":
-            vectors = normalised(vectors)
-        return Question(vectors[0], sha256, hashing.orientations(decoded.picture))
+        _check(wanted)
+        only = self._only(wanted.condition)
+        if only is not None and not only.rows:
+            return Answer((), note="no photo of the index meets the filter")
+        count = self._catalog.count("ready") if only is None else len(only.rows)
+        k = count if wanted.k is None else min(wanted.k, count)
+        pool = self._pool(question, k, wanted.refine, only)
+        photos = self._photos(pool, question, k, only)
+        matches = self._matches(question, photos, pool)
+        if wanted.min_match is not None:
+            plain = np.array([match.cosine for match in matches], np.float64)
+            found = self.background().probability(plain)
+            matches = [replace(m, match=float(p)) for m, p in zip(matches, found, strict=True)]
+        return _kept(matches, wanted)
 
-    def answer(self, question: Question, k: int) -> list[Match]:
-        """The ``k`` best matches, best first; identical photos before all others."""
-        if k < 1:
-            raise UsageError(f"k must be at least 1; received {k}")
-        found = self._candidates(question, k)
-        twins = self._twins(question)
-        exact = self._compare(question, found, twins)
-        found.update((photo.id, photo) for photo in twins)
-        order = sorted(exact, key=lambda i: (found[i] not in twins, -exact[i].nearness, _path(found[i])))
-        return [
-            Match(rank, _path(photo), exact[photo.id].score, _kind(question, photo), str(photo.id))
-            for rank, photo in enumerate((found[i] for i in order[:k]), start=1)
-        ]
+    def background(self) -> Background:
+        """How scores of random pairs of this library are spread.
 
-    def _candidates(self, question: Question, k: int) -> dict[int, Photo]:
-        """The nearest photos; those removed since are left out."""
-        gone = sum(1 for _ in self._catalog.unready_since(self._covered))
-        photos = self._catalog.get_many(self._nearest.nearest(question.vector, k + gone))
-        return {i: photo for i, photo in photos.items() if photo.state == "ready"}
+        Raises:
+            UsageError: it has too few photos to tell.
+        """
+        if self._background is None:
+            rows = self._catalog.matching("TRUE", ())
+            some = rows[:: max(1, len(rows) // SAMPLE)]
+            self._background = background(read_vectors(self._directory, some))
+        if self._background is None:
+            raise UsageError("the index has too few photos to tell probabilities; leave --min-match out")
+        return self._background
 
-    def _twins(self, question: Question) -> list[Photo]:
-        if question.sha256 is None:
-            return []
-        same = self._catalog.with_digest(question.sha256)
-        return [photo for photo in same if photo.state == "ready"]
+    def _only(self, condition: Condition | None) -> Only | None:
+        if condition is None:
+            return None
+        return Only(self._catalog.matching(condition.sql, condition.parameters), condition.chroma)
 
-    def _compare(
-        self, question: Question, found: dict[int, Photo], twins: Sequence[Photo]
-    ) -> dict[int, Comparison]:
-        """Exact comparisons with the stored vectors, whatever the collection approximated."""
-        compared: dict[int, Comparison] = {}
-        by_segment: dict[int, list[Photo]] = {}
-        for photo in {**found, **{p.id: p for p in twins}}.values():
-            if photo.vector is None:
-                raise IndexDamaged(f"photo {photo.id} has no vector; run `vsearch check`")
-            by_segment.setdefault(photo.vector.segment, []).append(photo)
-        for number, photos in by_segment.items():
-            with Segment(self._directory.segment("vectors", number)) as segment:
-                vectors = segment.read_rows([p.vector.row for p in photos if p.vector])
-            scores = cosine(question.vector, vectors)
-            near = nearness(question.vector, vectors, self._settings.metric)
-            for photo, score, nearer in zip(photos, scores, near, strict=True):
-                compared[photo.id] = Comparison(float(score), float(nearer))
-        return compared
+    def _pool(self, question: Question, k: int, refine: bool, only: Only | None) -> _Pool:
+        """Candidates with exact scores; those removed since the vectors were read are still among them."""
+        metric = self._settings.metric
+        refine = refine and metric == "cosine"
+        gone = np.fromiter(self._catalog.unready_since(self._covered), np.int64)
+        size = max(k, _POOL) if refine else k
+        found = self._nearest.nearest(question.vector, size + len(gone), only)
+        here = ~np.isin(found.ids, gone)
+        ids, vectors = found.ids[here], found.vectors[here]
+        plain = cosine(question.vector, vectors).astype(np.float64)
+        ranked = nearness(question.vector, vectors, metric)
+        scores = plain
+        if refine and len(ids):
+            ranked = scores = _refined(question, vectors, plain)
+        order = np.lexsort((ids, -ranked))
+        return _Pool(ids[order], ranked[order], scores[order], plain[order])
+
+    def _photos(self, pool: _Pool, question: Question, k: int, only: Only | None) -> list[Photo]:
+        """Up to ``k`` photos, best first."""
+        twins = self._twins(question, only) if question.pinned else []
+        first = {photo.id for photo in twins}
+        wanted = [int(i) for i in pool.ids[: k + len(first)] if int(i) not in first][: max(0, k - len(twins))]
+        found = self._catalog.get_many(wanted)
+        rest = [found[i] for i in wanted if i in found and found[i].state == "ready"]
+        return (twins + rest)[:k]
+
+    def _twins(self, question: Question, only: Only | None) -> list[Photo]:
+        same = [p for digest in question.digests for p in self._catalog.with_digest(digest)]
+        passing = {p.id for p in same} if only is None else set(only.ids.tolist())
+        return sorted((p for p in same if p.state == "ready" and p.id in passing), key=_path)
+
+    def _matches(self, question: Question, photos: Sequence[Photo], pool: _Pool) -> list[Match]:
+        scores = dict(zip(pool.ids.tolist(), zip(pool.scores, pool.plain, strict=True), strict=True))
+        matches = []
+        for rank, photo in enumerate(photos, start=1):
+            if photo.id not in scores or (question.pinned and photo.sha256 in question.digests):
+                exact = self._exact(question, photo)
+                scores[photo.id] = (exact, exact)
+            score, plain = (float(s) for s in scores[photo.id])
+            kind = kind_of(question.digests, question.hashes, photo)
+            matches.append(Match(rank, _path(photo), score, kind, str(photo.id), plain))
+        return matches
+
+    def _exact(self, question: Question, photo: Photo) -> float:
+        if photo.vector is None:
+            raise IndexDamaged(f"photo {photo.id} has no vector; run `vsearch check`")
+        with Segment(self._directory.segment("vectors", photo.vector.segment)) as segment:
+            return float(cosine(question.vector, segment.read_rows([photo.vector.row]))[0])
 
 
-def _bytes_of(picture: Picture) -> tuple[Picture, str | None]:
-    """What to decode, and the SHA-256 where there are bytes."""
-    if isinstance(picture, str | os.PathLike):
-        data = files.read(os.path.expanduser(os.fspath(picture)))
-        return data, files.digest(data)
-    if isinstance(picture, bytes):
-        return picture, files.digest(picture)
-    return picture, None
+def _check(wanted: Wanted) -> None:
+    if wanted.k is not None and wanted.k < 1:
+        raise UsageError(f"k must be at least 1; received {wanted.k}")
+    if wanted.min_score is not None and not -1 <= wanted.min_score <= 1:
+        raise UsageError(f"a score lies between -1 and 1; received min-score {wanted.min_score}")
+    if wanted.min_match is not None and not 0 <= wanted.min_match <= 1:
+        raise UsageError(f"a probability lies between 0 and 1; received min-match {wanted.min_match}")
 
 
-def _name_of(picture: Picture) -> str | None:
-    return os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+def _refined(question: Question, vectors: npt.NDArray[np.float32], plain: Scores) -> Scores:
+    """Refined scores of the nearest; those farther away stay behind them, in their plain order."""
+    order = np.argsort(-plain, kind="stable")
+    near, far = order[:_LARGEST_POOL], order[_LARGEST_POOL:]
+    scores = plain.copy()
+    scores[near] = refined(question.vector, vectors[near])
+    scores[far] = np.minimum(plain[far], scores[near].min())
+    return scores
+
+
+def _kept(matches: Sequence[Match], wanted: Wanted) -> Answer:
+    """The matches that reach the thresholds; a note says what was left out."""
+    kept = [m for m in matches if wanted.min_score is None or m.score >= wanted.min_score]
+    if wanted.min_match is not None:
+        kept = [m for m in kept if m.match is not None and m.match >= wanted.min_match]
+    left = [m for m in matches if m not in kept]
+    if not left:
+        return Answer(tuple(matches))
+    best = left[0]
+    chance = "" if best.match is None else f", with a probability of {best.match:.2f} to be related"
+    below = "all" if not kept else f"{len(left):,} more"
+    nearest = f"{below} of the {len(matches):,} nearest are below the threshold"
+    note = f"{nearest}; the best of them scores {best.score:.3f}{chance}"
+    ranked = tuple(replace(match, rank=rank) for rank, match in enumerate(kept, start=1))
+    return Answer(ranked, note)
 
 
 def _path(photo: Photo) -> str:
     return files.absolute(photo.file.root, photo.file.path)
-
-
-def _kind(question: Question, photo: Photo) -> Kind:
-    if photo.sha256 is not None and photo.sha256 == question.sha256:
-        return "identical"
-    phash = photo.facts.phash if photo.facts else None
-    if phash and min(hashing.hamming(phash, h) for h in question.hashes) <= _VARIANT_BITS:
-        return "variant"
-    return "similar"

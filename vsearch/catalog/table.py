@@ -234,6 +234,16 @@ class Catalog:
             row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'photos'").fetchone()
         return (int(row[0]) if row else 0) + 1
 
+    def matching(self, condition: str, parameters: Sequence[object]) -> list[VectorRow]:
+        """Where the vectors of the ready photos lie that meet an SQL condition, by segment and row."""
+        query = (
+            f"SELECT id, vector_segment, vector_row FROM photos WHERE state = 'ready' AND {condition} "
+            "ORDER BY vector_segment, vector_row"
+        )
+        with self._errors():
+            found = self._db.execute(query, tuple(parameters)).fetchall()
+        return [VectorRow(photo_id, Location(segment, row)) for photo_id, segment, row in found]
+
     # -- internal --------------------------------------------------------------------------------
 
     def _number(self, query: str, *parameters: object) -> int:

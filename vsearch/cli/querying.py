@@ -1,28 +1,78 @@
-"""The query command."""
+"""The query command: what is asked.  What becomes of the answers is in :mod:`vsearch.cli.answers`."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
 from vsearch.cli import NOTHING_FOUND, app
+from vsearch.cli.answers import Output, check_output, deliver
 from vsearch.cli.options import IndexOption, JsonOption
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
     from vsearch.index import Index
-    from vsearch.records import Match
+    from vsearch.question import Asked, Picture, Weighted
+    from vsearch.search import Wanted
+
+_WEIGHTED = re.compile(r"(\d+(?:\.\d+)?):(.+)", re.DOTALL)
+Filter = Annotated[
+    str | None,
+    typer.Option("--where", metavar="EXPR", help="Such as 'taken >= 2024-05 and camera ~ canon'."),
+]
 
 
 @app.command()
 def query(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The picture to look for.")],
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGE...]",
+            help="Pictures to look for: files, ids of the index, - for stdin; 2:A.jpg counts twice.",
+        ),
+    ] = None,
+    minus: Annotated[
+        list[str] | None, typer.Option("--minus", metavar="IMAGE", help="Be unlike this; may be repeated.")
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", help="Words to look for; needs a CLIP or SigLIP encoder.")
+    ] = None,
+    text_weight: Annotated[float, typer.Option(help="How much the words count beside the pictures.")] = 1.0,
+    crop: Annotated[
+        str | None,
+        typer.Option("--crop", metavar="X,Y,W,H", help="A region of the first picture, in pixels or with %."),
+    ] = None,
+    bulk: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="LIST", help="One query picture a line (- for stdin); with --json."),
+    ] = None,
     index: IndexOption = None,
-    k: Annotated[int, typer.Option("-k", metavar="N", help="How many matches.")] = 10,
+    k: Annotated[str, typer.Option("-k", metavar="N", help="How many matches, or all.")] = "10",
+    where: Filter = None,
+    under: Annotated[str | None, typer.Option("--under", metavar="FOLDER", help="Only below it.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="DATE", help="Only taken then or later.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DATE", help="Only taken then or earlier.")
+    ] = None,
+    expand: Annotated[
+        bool, typer.Option("--expand/--no-expand", help="Rank by neighbourhoods too, or by plain scores.")
+    ] = True,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", metavar="S", help="Only matches that score at least S.")
+    ] = None,
+    min_match: Annotated[
+        float | None,
+        typer.Option(
+            "--min-match", metavar="P", help="Only matches related with a probability of at least P."
+        ),
+    ] = None,
     as_json: JsonOption = False,
     paths: Annotated[bool, typer.Option("--paths", help="Print paths alone, one a line.")] = False,
     null: Annotated[bool, typer.Option("-0", help="Print paths ended by NUL, for `xargs -0`.")] = False,
@@ -30,48 +80,129 @@ def query(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a contact sheet that opens offline."),
     ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", metavar="FILE", help="Write a montage, .jpg or .png.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")] = False,
+    open_best: Annotated[bool, typer.Option("--open", help="Open the best match.")] = False,
+    copy_to: Annotated[
+        Path | None, typer.Option("--copy-to", metavar="DIR", help="Copy the matches there.")
+    ] = None,
+    link_to: Annotated[
+        Path | None, typer.Option("--link-to", metavar="DIR", help="Link to the matches there.")
+    ] = None,
 ) -> None:
-    """Show the photos most like a picture, best first.
+    """Show the photos most like a picture, or several pictures and words together, best first.
 
     Examples:
 
       vsearch query cat.jpg
 
-      vsearch query cat.jpg -k 20 --html cats.html
+      vsearch query cat.jpg dog.jpg --minus snow.jpg -k 20 --html pets.html
 
-      vsearch query cat.jpg --paths | head -3
+      vsearch query tower.jpg --crop 10%,0%,50%,80% --where "taken >= 2024-05 and camera ~ canon"
+
+      vsearch query --text "dog on a beach" --min-match 0.9
+
+      vsearch query --from list.txt --json > answers.jsonl
     """
     from vsearch.index import Index
+    from vsearch.search import Wanted
 
-    if as_json + paths + null > 1:
-        raise UsageError("--json, --paths and -0 exclude each other; choose one")
+    output = Output(as_json, paths, null, html, sheet, preview, open_best, copy_to, link_to)
+    check_output(output)
     with Index.open(index) as opened:
-        matches = opened.query(image, k=k)
-        if html is not None:
-            _write_sheet(opened, html, image, matches)
-    _print(str(image), matches, as_json=as_json, paths=paths, null=null)
-    if not matches:
-        print("nothing found: the index has no photos", file=sys.stderr)
-        raise typer.Exit(NOTHING_FOUND)
+        condition = opened.condition(where, under=under, since=since, until=until)
+        wanted = Wanted(_count(k), expand, condition, min_score, min_match)
+        filters = [
+            f for f in (where, _named("under", under), _named("since", since), _named("until", until)) if f
+        ]
+        if bulk is not None:
+            if images or minus or text or crop or not as_json:
+                raise UsageError(
+                    "--from takes its pictures from a list and goes with --json; leave others out"
+                )
+            _many(opened, bulk, wanted)
+            return
+        asked = _asked(opened, images or [], minus or [], text, text_weight, crop)
+        answer = opened.answer(asked, wanted)
+        name = " + ".join([*(images or []), *([f'"{text}"'] if text else [])])
+        deliver(opened, name, _picture_bytes(asked), answer.matches, filters, output)
+        if answer.note:
+            print(answer.note, file=sys.stderr)
+        if not answer.matches:
+            raise typer.Exit(NOTHING_FOUND)
 
 
-def _print(name: str, matches: list[Match], *, as_json: bool, paths: bool, null: bool) -> None:
-    from vsearch.render.text import console, match_json, matches_table
+def _asked(
+    index: Index,
+    images: list[str],
+    minus: list[str],
+    text: str | None,
+    text_weight: float,
+    crop: str | None,
+) -> Asked:
+    from vsearch.question import Asked
 
-    if as_json:
-        for match in matches:
-            print(match_json(name, match))
-    elif paths or null:
-        end = "\0" if null else "\n"
-        sys.stdout.write("".join(match.path + end for match in matches))
-    elif matches:
-        console(sys.stdout).print(matches_table(matches))
+    if [*images, *minus].count("-") > 1:
+        raise UsageError("only one picture can come from stdin; name the others")
+    plus = tuple(_weighted(index, image) for image in images)
+    return Asked(plus, tuple(_weighted(index, image) for image in minus), text, text_weight, crop)
 
 
-def _write_sheet(index: Index, target: Path, image: Path, matches: list[Match]) -> None:
-    from vsearch.images import decode
-    from vsearch.render.html import SheetRow, write_sheet
+def _weighted(index: Index, argument: str) -> Weighted:
+    from vsearch.question import Weighted
 
-    picture = decode(os.fspath(image), 8).thumbnail
-    write_sheet(target, [SheetRow(str(image), picture, matches)], index.thumbnail)
-    print(f"contact sheet: {target}", file=sys.stderr)
+    found = _WEIGHTED.fullmatch(argument)
+    if found and not os.path.lexists(argument):
+        return Weighted(_picture(index, found[2]), float(found[1]))
+    return Weighted(_picture(index, argument))
+
+
+def _picture(index: Index, argument: str) -> Picture:
+    """A file, the bytes on stdin, or a photo of the index: by id, or by path inside a photo folder."""
+    if argument == "-":
+        return sys.stdin.buffer.read()
+    path = os.path.expanduser(argument)
+    if os.path.lexists(path):
+        return path
+    return index.photo(argument) or index.named(argument) or path
+
+
+def _picture_bytes(asked: Asked) -> Picture | None:
+    return asked.plus[0].picture if asked.plus else None
+
+
+def _count(text: str) -> int | None:
+    if text == "all":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"k must be a whole number or all; received {text!r}") from None
+
+
+def _named(name: str, value: str | None) -> str | None:
+    return f"{name} {value}" if value else None
+
+
+def _many(index: Index, source: Path, wanted: Wanted) -> None:
+    """Answer a query for each line; pictures that cannot be read are told of and passed over."""
+    from vsearch.render.text import match_json, printable
+
+    stream = sys.stdin if str(source) == "-" else _opened(source)
+    lines = (line.rstrip("\n") for line in stream)
+    for result in index.answers((line for line in lines if line), wanted):
+        if result.failure is not None:
+            print(f"skipped {printable(str(result.failure))}", file=sys.stderr)
+        for match in result.matches:
+            print(match_json(result.query, match))
+
+
+def _opened(source: Path) -> TextIO:
+    try:
+        return source.expanduser().open(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {source}: {error.strerror}; name a file with one path a line"
+        ) from error

@@ -17,6 +17,7 @@ from vsearch.collection.chroma import (
     Hit,
     HnswParameters,
     Metadata,
+    Neighbours,
     batches_of,
     memory_estimate,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "HnswParameters",
     "Manifest",
     "Metadata",
+    "Neighbours",
     "batches_of",
     "memory_estimate",
 ]

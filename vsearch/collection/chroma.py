@@ -64,6 +64,14 @@ class Hit:
     metadata: Metadata
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbours:
+    """Photos near a vector, nearest first: their ids, int64 [n], and their vectors, float32 [n, D]."""
+
+    ids: npt.NDArray[np.int64]
+    vectors: Vectors
+
+
 class Collection:
     """One open generation.  Use :meth:`close`, or as a context manager, when done."""
 
@@ -138,6 +146,29 @@ class Collection:
             assert embeddings is not None  # asked for
             found.update((i, np.asarray(v, np.float32)) for i, v in zip(got["ids"], embeddings, strict=True))
         return found
+
+    def near(self, vector: Vectors, k: int, where: dict[str, Any] | None = None) -> Neighbours:
+        """The ``k`` photos nearest to ``vector`` (float32 [D]), with their vectors.
+
+        Without distances and metadata, which take Chroma longer than the search itself: 12.9 ms with
+        metadata, 2.5 ms without, 6.6 ms with vectors, for 200 of 2,000 photos.
+
+        Raises:
+            CollectionError: Chroma refused.
+        """
+        if not np.isfinite(vector).all():  # Chroma takes NaN and answers NaN
+            raise CollectionError("the query vector has NaN or infinite numbers; nothing can be near it")
+        with errors():
+            found = self._photos.query(
+                query_embeddings=np.ascontiguousarray(vector[np.newaxis], dtype=np.float32),
+                n_results=k,
+                where=where,
+                include=["embeddings"],
+            )
+        embeddings = found["embeddings"]
+        assert embeddings is not None  # asked for
+        ids = np.array([int(i) for i in found["ids"][0]], dtype=np.int64)
+        return Neighbours(ids, np.asarray(embeddings[0], np.float32).reshape(len(ids), len(vector)))
 
     def ids(self) -> list[str]:
         """Every id, paged."""

@@ -9,61 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from vsearch import durable
+from vsearch.encoders import clip
+from vsearch.encoders.specification import FORMAT_VERSION, InputType, Layout, Specification
 from vsearch.errors import EncoderError, VersionMismatch
 from vsearch.records import EncoderInfo, ResizeMode
 
-FORMAT_VERSION = 1
 SPECIFICATION = "encoder.json"
 GRAPH = "encoder.onnx"
 _TRAINING_FILES = shutil.ignore_patterns("*.weights.h5", "history.json", "*.png")
-Layout = Literal["NHWC", "NCHW"]
-InputType = Literal["uint8", "float32"]
-
-
-@dataclass(frozen=True, slots=True)
-class Specification:
-    """The fields of ``encoder.json``.
-
-    Attributes:
-        name: shown to people.
-        input_size: side S of the square input, pixels.
-        resize: how a photo becomes a square: ``crop`` the centre, ``stretch``, or ``pad``.
-        mean, std: per channel on the 0-255 scale; the graph is fed ``(pixels - mean) / std``.
-        layout: ``NHWC`` or ``NCHW``.
-        input_dtype: ``uint8`` graphs scale by themselves and must have mean 0 and std 1.
-        dimension: length D of a vector.
-        parameters: weights of the network.
-        trained: always true of a usable bundle.
-        precision: of the weights.
-        licence: SPDX identifier of the weights.
-        provenance: where the weights come from and what was done to them.
-        training: the training record, for encoders trained by ``vsearch train``.
-    """
-
-    name: str
-    input_size: int
-    resize: ResizeMode
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    layout: Layout
-    input_dtype: InputType
-    dimension: int
-    parameters: int
-    trained: bool
-    precision: str
-    licence: str
-    provenance: dict[str, Any]
-    training: dict[str, Any] | None = None
-    format_version: int = FORMAT_VERSION
-
-    def as_json(self) -> str:
-        """The text of ``encoder.json``."""
-        return json.dumps(asdict(self), indent=2) + "\n"
 
 
 class Bundle:
@@ -79,10 +37,12 @@ class Bundle:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.graph = folder / GRAPH
-        text = _read(folder / SPECIFICATION)
+        self.has_text = clip.is_clip(folder) and (folder / clip.TEXTUAL).is_file()
+        self.graph = folder / (clip.VISUAL if clip.is_clip(folder) else GRAPH)
+        text = self._text()
         self.specification = _parse(folder / SPECIFICATION, text)
-        self.fingerprint = _fingerprint(text, _read(self.graph))
+        graphs = clip.files(folder) if clip.is_clip(folder) else [self.graph]
+        self.fingerprint = _fingerprint(text, *(_read(graph) for graph in graphs))
 
     @property
     def info(self) -> EncoderInfo:
@@ -98,8 +58,15 @@ class Bundle:
         durable.remove(temporary)
         with durable.storage_errors(target):
             shutil.copytree(self.folder, temporary, ignore=_TRAINING_FILES)
+            (temporary / SPECIFICATION).write_bytes(self._text())
         durable.remove(target)
         durable.publish(temporary, target, "encoder")
+
+    def _text(self) -> bytes:
+        """``encoder.json``; a CLIP folder gets one when it is copied, which keeps its name."""
+        if clip.is_clip(self.folder) and not (self.folder / SPECIFICATION).is_file():
+            return clip.describe(self.folder, self.folder.resolve().name).as_json().encode()
+        return _read(self.folder / SPECIFICATION)
 
 
 def _read(path: Path) -> bytes:

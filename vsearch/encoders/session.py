@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from vsearch.encoders import clip
 from vsearch.encoders.bundles import Bundle
 from vsearch.errors import EncoderError
 
 if TYPE_CHECKING:
-    import onnxruntime
+    pass
 
 Pixels = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]
@@ -33,7 +34,8 @@ class Encoder:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.specification = bundle.specification
-        self._session = _load(bundle)
+        self._session = clip.session(bundle.graph)
+        self._text: clip.TextHalf | None = None
         self._input = _single(bundle, "input", self._session.get_inputs())
         self._check_input()
 
@@ -59,14 +61,39 @@ class Encoder:
         Raises:
             EncoderError: ONNX Runtime failed, or the output has another shape than promised.
         """
+        feed = self._feed(pixels)
+        batches = [feed] if self._input.shape[0] != 1 else [feed[n : n + 1] for n in range(len(feed))]
         try:
-            (output,) = self._session.run(None, {self._input.name: self._feed(pixels)})
+            outputs = [self._session.run(None, {self._input.name: batch})[0] for batch in batches]
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes of its own
             raise EncoderError(f"{self.bundle.graph}: ONNX Runtime failed: {error}") from error
-        vectors: Vectors = np.asarray(output, dtype=np.float32).reshape(len(pixels), -1)
+        rows = np.concatenate(outputs) if outputs else np.empty((0, self.dimension))
+        vectors: Vectors = np.asarray(rows, dtype=np.float32).reshape(len(pixels), -1)
         if vectors.shape[1] != self.dimension:
             raise self._disagree(f"dimension {self.dimension}", f"{vectors.shape[1]}")
         return vectors
+
+    def encode_text(self, text: str) -> Vectors:
+        """The vector of words, float32 [D], in the same space as the pictures'.
+
+        Raises:
+            EncoderError: this encoder has no text half, or it is unusable.
+        """
+        if not self.bundle.has_text:
+            raise EncoderError(
+                f"the encoder {self.specification.name} knows pictures only; for text queries build the "
+                "index with a CLIP or SigLIP folder in the layout that Immich publishes "
+                "(`vsearch build-index PHOTOS --index DIR --encoder FOLDER`)"
+            )
+        if self._text is None:
+            self._text = clip.TextHalf(self.bundle.folder)
+        vector = self._text.encode(text)
+        if len(vector) != self.dimension:
+            raise EncoderError(
+                f"{self.bundle.folder}: the text half gives {len(vector)} numbers, the visual half "
+                f"{self.dimension}; the two do not belong together: restore the folder"
+            )
+        return vector
 
     def _feed(self, pixels: Pixels) -> npt.NDArray[Any]:
         s = self.specification
@@ -92,20 +119,6 @@ class Encoder:
             f"{self.bundle.folder}: encoder.json promises {promised}, encoder.onnx has {found}; "
             "the two do not belong together: restore or recreate the bundle"
         )
-
-
-def _load(bundle: Bundle) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(bundle.graph), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # see encode()
-        raise EncoderError(
-            f"{bundle.graph} cannot be loaded: {str(error).splitlines()[0]}; restore or recreate the bundle"
-        ) from error
 
 
 def _single(bundle: Bundle, what: str, ports: list[Any]) -> Any:

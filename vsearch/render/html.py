@@ -16,11 +16,12 @@ from vsearch.render.text import printable
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """One query of a sheet: its name, its own picture (JPEG bytes or ``None``), and its matches."""
+    """One query of a sheet: its name, its picture (JPEG bytes or ``None``), its matches, the filters used."""
 
     query: str
     picture: bytes | None
     matches: Sequence[Match]
+    filters: Sequence[str] = ()
 
 
 def write_sheet(path: Path, rows: Sequence[SheetRow], thumbnail: Callable[[str], bytes | None]) -> None:
@@ -40,6 +41,7 @@ def write_sheet(path: Path, rows: Sequence[SheetRow], thumbnail: Callable[[str],
                 {
                     "query": printable(row.query),
                     "picture": data_url(row.picture),
+                    "filters": [printable(text) for text in row.filters],
                     "cards": [_card(match, thumbnail(match.id)) for match in row.matches],
                 }
                 for row in rows

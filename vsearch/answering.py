@@ -1,0 +1,250 @@
+"""The verbs that ask: what :class:`vsearch.Index` answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from vsearch import filters
+from vsearch.collection import Generations, Manifest
+from vsearch.directory import IndexDirectory
+from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, PhotoError, UsageError
+from vsearch.filters import Condition
+from vsearch.ingest import THREADS_BEYOND_CORES, in_parallel
+from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
+from vsearch.opened import OpenIndex
+from vsearch.question import Asked, Asker, Crop, Picture, Question, Weighted
+from vsearch.records import Answer, Match, Photo, Result
+from vsearch.search import Searcher, Wanted
+
+PathLike = str | os.PathLike[str]
+Read = TypeVar("Read")
+# A query that meets the removal of what it reads starts anew; what is really damaged stays so.
+_ATTEMPTS = 3
+_PAUSE = 0.05
+
+
+class Answering(OpenIndex):
+    """The part of :class:`vsearch.Index` that answers queries."""
+
+    def __init__(self, directory: IndexDirectory) -> None:
+        super().__init__(directory)
+        self._searcher: Searcher | None = None
+        self._nearest: Nearest | None = None
+        self._followed: object = None
+
+    def close(self) -> None:
+        """Let go of the files; the index may be used again and opens them anew."""
+        if self._nearest is not None:
+            self._nearest.close()
+        self._nearest = self._searcher = self._followed = None
+        super().close()
+
+    def query(
+        self,
+        image: Picture | None = None,
+        *,
+        images: Sequence[Picture] = (),
+        minus: Sequence[Picture] = (),
+        weights: Sequence[float] | None = None,
+        minus_weights: Sequence[float] | None = None,
+        text: str | None = None,
+        text_weight: float = 1.0,
+        crop: Crop | None = None,
+        where: str | None = None,
+        under: PathLike | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        expand: bool = True,
+        min_score: float | None = None,
+        min_match: float | None = None,
+        k: int | None = 10,
+    ) -> list[Match]:
+        """The ``k`` photos most like a picture, or like several pictures and a text together, best first.
+
+        Args:
+            image: a path, the bytes of a file, a Pillow image, or an array: uint8 [H, W], [H, W, 3]
+                RGB or [H, W, 4] RGBA, or floating point in 0..1; or a :class:`Photo` of the index.
+                What the index has already is not encoded again.
+            images: more of them.
+            minus: pictures that answers are to be unlike.
+            weights: one above 0 for each picture, ``image`` first; equal by default.
+            minus_weights: the same for ``minus``; at 1 all of them count as much as all the pictures.
+            text: words that answers are to fit; needs an encoder with a text half.
+            text_weight: how much they count beside the pictures.
+            crop: look for this region of the first picture: ``(x, y, width, height)`` in pixels, upright, or
+                ``"10%,10%,50%,50%"``.
+            where: a filter, such as ``"taken >= 2024-05 and camera ~ canon"`` (:mod:`vsearch.filters`).
+            under, since, until: short forms of filters on folder and date.
+            expand: rank by neighbourhoods too; ``False`` ranks by the plain cosine similarity.
+            min_score: leave out matches below this score.
+            min_match: leave out matches whose probability to be related is below this, 0 to 1.
+            k: how many, ``None`` for all; fewer come back when the index has fewer.
+
+        Raises:
+            PhotoError: a picture cannot be read.
+            UsageError: what is asked makes no sense, or the index has no photos.
+            EncoderError: the encoder has no text half.
+        """
+        pictures = [*([] if image is None else [image]), *images]
+        asked = Asked(
+            plus=_weighted(pictures, weights, "weights"),
+            minus=_weighted(minus, minus_weights, "minus_weights"),
+            text=text,
+            text_weight=text_weight,
+            crop=crop,
+        )
+        condition = self.condition(where, under=under, since=since, until=until)
+        wanted = Wanted(k, expand, condition, min_score, min_match)
+        return list(self.answer(asked, wanted).matches)
+
+    def answer(self, asked: Asked, wanted: Wanted) -> Answer:
+        """What :meth:`query` returns, with a note on why it is little."""
+        return self._patiently(lambda: self._follow().answer(self._asker().ask(asked), wanted))
+
+    def answers(self, pictures: Iterable[str], wanted: Wanted) -> Iterator[Result]:
+        """Answer many queries, in order: decoding and encoding run side by side on all cores.
+
+        Args:
+            pictures: paths; one that cannot be read gives a result with a failure.
+        """
+        searcher, asker = self._follow(), self._asker()
+
+        def ask(path: str) -> Question | PhotoError:
+            try:
+                return asker.ask(Asked((Weighted(path),)))
+            except PhotoError as failure:
+                return failure
+
+        asked: deque[str] = deque()
+
+        def noted() -> Iterator[str]:
+            for path in pictures:
+                asked.append(path)
+                yield path
+
+        threads = (os.cpu_count() or 1) + THREADS_BEYOND_CORES
+        for question in in_parallel(ask, noted(), threads):
+            path = asked.popleft()
+            if isinstance(question, PhotoError):
+                yield Result(path, (), question)
+            else:
+                yield Result(path, searcher.answer(question, wanted).matches)
+
+    def named(self, path: PathLike) -> Photo | None:
+        """The photo at ``path``, absolute or relative to a photo folder, whether its file is there or not."""
+        catalog, given = self._reading(), os.path.normpath(os.fspath(path))
+        for root in catalog.roots:
+            relative = os.path.relpath(given, root) if os.path.isabs(given) else given
+            if photo := catalog.find(root, relative):
+                return photo
+        return None
+
+    def _patiently(self, read: Callable[[], Read]) -> Read:
+        """Read; once more when a file went away under the reader, because a writer published meanwhile."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return read()
+            except (IndexDamaged, CollectionError, EncoderMismatch):
+                self.close()
+                time.sleep(_PAUSE)
+        return read()
+
+    def _follow(self) -> Searcher:
+        """The searcher of what is published now."""
+        self._reload()
+        catalog = self._reading()
+        count = catalog.count("ready")
+        if not count:
+            raise UsageError(f"{self.path} has no photos yet; add some with `vsearch add PHOTOS`")
+        if count * self._bundle.specification.dimension * 4 <= SCAN_BYTES:
+            return self._scanning(catalog.sequence())
+        return self._searching()
+
+    def _scanning(self, sequence: int) -> Searcher:
+        """A searcher that holds all vectors as of ``sequence``."""
+        if self._searcher is None or self._followed != ("scan", sequence):
+            self.close()
+            rows = self._reading().matching("TRUE", ())
+            scan = Scan(self._directory, rows, self._settings.metric)
+            self._searcher = self._searcher_with(scan, sequence)
+            self._followed = ("scan", sequence)
+        return self._searcher
+
+    def _searching(self) -> Searcher:
+        """A searcher on the published generation."""
+        generations = Generations(self._directory.chroma, self._directory.current_file)
+        number = generations.current()
+        self._check_current(number)
+        if self._searcher is None or self._followed != ("graph", number):
+            self.close()
+            manifest = self._checked_manifest(generations, number)
+            collection = generations.open(number)
+            graph = Graph(collection, self._directory, manifest.dimension, manifest.metric)
+            self._searcher = self._searcher_with(graph, manifest.sequence)
+            self._followed = ("graph", number)
+        return self._searcher
+
+    def _searcher_with(self, nearest: Nearest, covered: int) -> Searcher:
+        self._nearest = nearest
+        return Searcher(self._directory, self._settings, self._reading(), nearest, covered)
+
+    def _asker(self) -> Asker:
+        return Asker(self._directory, self._settings, self._reading(), self._encoder)
+
+    def condition(
+        self,
+        where: str | None = None,
+        *,
+        under: PathLike | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> Condition | None:
+        """A filter for :meth:`answer`; ``None`` when nothing is left out.
+
+        Raises:
+            UsageError: it cannot be understood; the message names the column.
+        """
+        folder = None if under is None else _folder(under)
+        nodes = [
+            *([] if where is None else [filters.parse(where)]),
+            *filters.short_forms(folder, since, until),
+        ]
+        return filters.compiled(nodes, self._reading().roots) if nodes else None
+
+    def _check_current(self, number: int) -> None:
+        published = self._reading().published()
+        if number < published:
+            raise IndexDamaged(
+                f"{self._directory.current_file} is damaged: it names generation {number}, but {published} "
+                "was published; run `vsearch rebuild` to write it anew"
+            )
+        if not number:
+            raise UsageError(f"{self.path} has photos, but none published yet; `vsearch sync` does that")
+
+    def _checked_manifest(self, generations: Generations, number: int) -> Manifest:
+        manifest = generations.manifest(number)
+        if manifest.fingerprint != self._settings.encoder:
+            raise EncoderMismatch(
+                f"generation {number} was made with encoder {manifest.fingerprint[:12]}, the index uses "
+                f"{self._settings.encoder[:12]}; run `vsearch rebuild`"
+            )
+        return manifest
+
+
+def _weighted(
+    pictures: Sequence[Picture], weights: Sequence[float] | None, name: str
+) -> tuple[Weighted, ...]:
+    weights = [1.0] * len(pictures) if weights is None else weights
+    if len(weights) != len(pictures):
+        raise UsageError(f"{name} must be one for each of {len(pictures)} pictures; received {len(weights)}")
+    return tuple(Weighted(p, float(w)) for p, w in zip(pictures, weights, strict=True))
+
+
+def _folder(path: PathLike) -> str:
+    """A folder that is there, absolute; else relative to the photo folders."""
+    given = os.path.expanduser(os.fspath(path))
+    return os.path.realpath(given) if os.path.isdir(given) else given

@@ -1,0 +1,85 @@
+"""What a score is worth in one library: pure functions on vectors and scores.
+
+Scores of unrelated photos differ from encoder to encoder and from library to library.  The scores of random
+pairs of the library itself tell: most of them are of unrelated photos, the rest are not, and a mixture of
+two normal distributions takes them apart.  What it gives for a score is the probability that the pair
+belongs to the upper one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vsearch.ranking import Vectors, normalised
+
+Scores = npt.NDArray[np.float64]
+
+SAMPLE = 1000  # photos; half a million pairs
+SMALLEST = 30
+_ROUNDS = 100
+_PAIRS = 20_000
+_LEAST_SPREAD = 0.01  # of scores: a library of copies would else end in a division by zero
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """Scores of random pairs of photos: those by chance and the others, as two normal distributions.
+
+    Attributes:
+        share: of the pairs that are related, 0 to 1.
+        chance_mean, chance_spread: of the scores of unrelated pairs.
+        mean, spread: of the scores of related ones.
+    """
+
+    share: float
+    chance_mean: float
+    chance_spread: float
+    mean: float
+    spread: float
+
+    def probability(self, scores: Scores) -> Scores:
+        """The probability that pairs with these scores (float64 [N]) are related; rises with them."""
+        # Far out one tail overtakes the other again: no score below the mean of chance is evidence for a
+        # relation, none above that of related pairs against it.
+        inside = np.clip(scores, self.chance_mean, self.mean)
+        chance = _log_density(inside, self.chance_mean, self.chance_spread) + np.log1p(-self.share)
+        related = _log_density(inside, self.mean, self.spread) + np.log(self.share)
+        found: Scores = 1 / (1 + np.exp(np.clip(chance - related, -700, 700)))
+        beyond = np.clip(scores - self.mean, 0, None) / max(1 - self.mean, 1e-6)
+        return found + (1 - found) * np.clip(beyond, 0, 1)
+
+
+def background(vectors: Vectors) -> Background | None:
+    """The background of a library, from a sample of its vectors (float32 [N, D]).
+
+    Expectation-maximisation (Dempster, Laird & Rubin 1977) on the cosine similarities of the pairs.
+
+    Returns:
+        ``None`` where the photos are too few to tell.
+    """
+    if len(vectors) < SMALLEST:
+        return None
+    unit = normalised(vectors)
+    first, second = np.triu_indices(len(unit), 1)
+    chosen = np.random.default_rng(0).permutation(len(first))[:_PAIRS]
+    scores = np.einsum("nd,nd->n", unit[first[chosen]], unit[second[chosen]]).astype(np.float64)
+    means, spreads = np.quantile(scores, [0.3, 0.98]), np.full(2, max(scores.std() / 2, _LEAST_SPREAD))
+    shares = np.array([0.9, 0.1])
+    for _ in range(_ROUNDS):
+        densities = shares * np.exp(_log_density(scores[:, np.newaxis], means, spreads))
+        belongs = densities / np.maximum(densities.sum(axis=1, keepdims=True), 1e-300)
+        weights = np.maximum(belongs.sum(axis=0), 1e-9)
+        means = scores @ belongs / weights
+        variances = np.einsum("nc,nc->c", belongs, (scores[:, np.newaxis] - means) ** 2) / weights
+        spreads, shares = np.maximum(np.sqrt(variances), _LEAST_SPREAD), weights / weights.sum()
+    low, high = np.argsort(means)
+    share = float(np.clip(shares[high], 1e-6, 1 - 1e-6))
+    return Background(share, float(means[low]), float(spreads[low]), float(means[high]), float(spreads[high]))
+
+
+def _log_density(scores: Scores, mean: float | Scores, spread: float | Scores) -> Scores:
+    found: Scores = -0.5 * ((scores - mean) / spread) ** 2 - np.log(spread)
+    return found

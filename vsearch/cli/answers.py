@@ -1,0 +1,140 @@
+"""What becomes of the answers to a query: printed, drawn, opened, copied."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vsearch.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from vsearch.index import Index
+    from vsearch.question import Picture
+    from vsearch.records import Match
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the answers go, as the options of ``query`` say."""
+
+    as_json: bool = False
+    paths: bool = False
+    null: bool = False
+    html: Path | None = None
+    sheet: Path | None = None
+    preview: bool = False
+    open_best: bool = False
+    copy_to: Path | None = None
+    link_to: Path | None = None
+
+
+def check_output(output: Output) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        UsageError: two kinds of listing at once, or a montage in a format that is none.
+    """
+    if output.as_json + output.paths + output.null + output.preview > 1:
+        raise UsageError("--json, --paths, -0 and --preview exclude each other; choose one")
+    if output.sheet is not None and output.sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise UsageError(f"a montage is a .jpg or a .png; received {output.sheet}")
+
+
+def deliver(
+    index: Index,
+    name: str,
+    picture: Picture | None,
+    matches: Sequence[Match],
+    filters: Sequence[str],
+    output: Output,
+) -> None:
+    """Print the matches and write, copy or open what was asked for.
+
+    Args:
+        name: what the query is called.
+        picture: its first picture.
+        filters: which were used, for the sheet.
+    """
+    thumbnail = _thumbnail(index, picture)
+    if output.html is not None:
+        from vsearch.render.html import SheetRow, write_sheet
+
+        write_sheet(output.html, [SheetRow(name, thumbnail, matches, filters)], index.thumbnail)
+        print(f"contact sheet: {output.html}", file=sys.stderr)
+    if output.sheet is not None:
+        from vsearch.render.montage import write_montage
+
+        write_montage(output.sheet, name, thumbnail, matches, index.thumbnail)
+        print(f"montage: {output.sheet}", file=sys.stderr)
+    if output.copy_to is not None:
+        _place(matches, output.copy_to, shutil.copy2, "copied")
+    if output.link_to is not None:
+        _place(matches, output.link_to, os.symlink, "linked")
+    if output.preview:
+        from vsearch.render.preview import show
+
+        show(matches, index.thumbnail, sys.stdout)
+    else:
+        _print(name, matches, output)
+    if output.open_best and matches:
+        _open(matches[0].path)
+
+
+def _print(name: str, matches: Sequence[Match], output: Output) -> None:
+    from vsearch.render.text import console, match_json, matches_table
+
+    if output.as_json:
+        for match in matches:
+            print(match_json(name, match))
+    elif output.paths or output.null:
+        end = "\0" if output.null else "\n"
+        sys.stdout.write("".join(match.path + end for match in matches))
+    elif matches:
+        console(sys.stdout).print(matches_table(matches))
+
+
+def _thumbnail(index: Index, picture: Picture | None) -> bytes | None:
+    from vsearch.images import decode
+    from vsearch.records import Photo
+
+    if picture is None:
+        return None
+    if isinstance(picture, Photo):
+        return index.thumbnail(str(picture.id))
+    return decode(picture, 8).thumbnail
+
+
+def _place(matches: Sequence[Match], folder: Path, put: Callable[[str, str], object], done: str) -> None:
+    """Put each match into ``folder`` under ``rank-name``; what is there already is never replaced."""
+    from vsearch.render.text import printable
+
+    width = len(str(len(matches)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for match in matches:
+            target = folder / f"{match.rank:0{width}d}-{Path(match.path).name}"
+            if os.path.lexists(target):
+                raise UsageError(f"{printable(str(target))} is there already; choose an empty folder")
+            put(match.path, str(target))
+    except OSError as error:
+        raise StorageError(
+            f"cannot write into {folder}: {error.strerror}; check the disk and the photo"
+        ) from error
+    print(f"{done} {len(matches)} photos into {folder}", file=sys.stderr)
+
+
+def _open(path: str) -> None:
+    if sys.platform == "win32":
+        os.startfile(path)
+        return
+    program = "open" if sys.platform == "darwin" else "xdg-open"
+    try:
+        subprocess.run([program, path], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UsageError(f"cannot open {path}: {program} is missing or failed; open it by hand") from error

@@ -1,0 +1,330 @@
+"""Filters: ``taken >= 2024-05 and camera ~ canon`` to SQL on the catalog and to Chroma's ``where``.
+
+    expression   one or more comparisons with ``and``, ``or``, ``not`` and brackets
+    comparison   FIELD OPERATOR VALUE, the operator one of ``=  !=  <  <=  >  >=  ~`` (contains)
+    value        a word, or anything in single or double quotes; ``none`` for "not known"
+
+Text is compared without regard to case (of ASCII letters).  A date is a year, a month, a day or a moment, and
+stands for all of it: ``taken = 2024-05`` is May, ``taken > 2024-05`` begins with June.  ``folder = trips``
+means that folder and all below it, relative to any photo folder, or absolute.
+"""
+
+from __future__ import annotations
+
+import calendar
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from vsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    import lark
+
+Operator = Literal["=", "!=", "<", "<=", ">", ">=", "~"]
+Parameter = str | int | float | bytes
+
+# By the catalog's columns.  A path's folder is what remains when all but its slashes is trimmed off its end.
+_FOLDER = "rtrim(path, replace(path, '/', ''))"
+_NUMBERS = {"width": "width", "height": "height", "bytes": "size", "id": "id"}
+_TEXTS = {
+    "camera": "camera",
+    "format": "format",
+    "path": "path",
+    "name": f"substr(path, length({_FOLDER}) + 1)",
+}
+FIELDS = ("taken", "camera", "folder", "path", "name", "format", "width", "height", "bytes", "id")
+_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_CHROMA = {"=": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
+_CHROMA_FIELDS = {"width", "height", "bytes"}
+_MOMENT = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2}))?)?)?)?")
+_GRAMMAR = r"""
+    ?start: either
+    ?either: both ("or"i both)*
+    ?both: inverse ("and"i inverse)*
+    ?inverse: "not"i inverse -> negation | "(" either ")" | comparison
+    comparison: FIELD OPERATOR value
+    value: QUOTED | WORD
+    OPERATOR: "!=" | "<=" | ">=" | "=" | "<" | ">" | "~"
+    FIELD: /(?!(?:and|or|not)\b)[a-z_]+/i
+    WORD: /(?!(?:and|or|not)\b)(~\/)?[^\s()"'=<>~!][^\s()"']*/i
+    QUOTED: /"[^"]*"|'[^']*'/
+    %ignore /\s+/
+"""
+_EXPECTED = {
+    "FIELD": "a field",
+    "OPERATOR": "one of = != < <= > >= ~",
+    "WORD": "a value",
+    "QUOTED": "a value",
+    "LPAR": "(",
+    "RPAR": ")",
+    "AND": "and",
+    "OR": "or",
+    "$END": "the end",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``field operator value``; ``column`` is where it stands, from 1."""
+
+    field: str
+    operator: Operator
+    value: str
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """``and`` or ``or`` of two or more."""
+
+    word: Literal["and", "or"]
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """``not``."""
+
+    part: Node
+
+
+Node = Comparison | Junction | Negation
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A filter, compiled.
+
+    Attributes:
+        sql: a condition on the catalog's table of photos.
+        parameters: its values.
+        chroma: the same as Chroma's ``where``, or ``None`` where that cannot say it.
+    """
+
+    sql: str
+    parameters: tuple[Parameter, ...]
+    chroma: dict[str, Any] | None
+
+
+def parse(text: str) -> Node:
+    """The tree of a filter.
+
+    Raises:
+        UsageError: it is not one; the message names the column.
+    """
+    import lark
+
+    try:
+        tree = _parser().parse(text)
+    except lark.exceptions.UnexpectedInput as error:
+        raise UsageError(_syntax(text, error)) from error
+    return _node(tree)
+
+
+def short_forms(under: str | None, since: str | None, until: str | None) -> list[Node]:
+    """The comparisons that ``--under``, ``--since`` and ``--until`` stand for."""
+    forms: list[Node] = []
+    if under is not None:
+        forms.append(Comparison("folder", "=", under, 1))
+    if since is not None:
+        forms.append(Comparison("taken", ">=", since, 1))
+    if until is not None:
+        forms.append(Comparison("taken", "<=", until, 1))
+    return forms
+
+
+def compiled(nodes: Sequence[Node], roots: Sequence[str]) -> Condition:
+    """All of ``nodes`` as one condition.
+
+    Args:
+        nodes: one or more.
+        roots: the index's photo folders, absolute, in the catalog's order.
+
+    Raises:
+        UsageError: a field is unknown, or a value does not fit its field; the message names the column.
+    """
+    node = nodes[0] if len(nodes) == 1 else Junction("and", tuple(nodes))
+    sql, parameters = _sql(node, roots)
+    return Condition(sql, tuple(parameters), _chroma(node))
+
+
+@cache
+def _parser() -> lark.Lark:
+    import lark
+
+    return lark.Lark(_GRAMMAR, parser="lalr")
+
+
+def _syntax(text: str, error: lark.exceptions.UnexpectedInput) -> str:
+    column = min(error.column if error.column > 0 else len(text) + 1, len(text) + 1)
+    if getattr(getattr(error, "token", None), "type", "") == "$END":
+        column = len(text) + 1
+    names = getattr(error, "expected", None) or getattr(error, "allowed", None) or ()
+    wanted = dict.fromkeys(_EXPECTED[name] for name in sorted(names) if name in _EXPECTED)
+    found = repr(text[column - 1 :][:12]) if column <= len(text) else "the end"
+    return f"filter, column {column}: expected {' or '.join(wanted) or 'a filter'}, found {found}; in: {text}"
+
+
+def _node(tree: lark.Tree[lark.Token]) -> Node:
+    children = tree.children
+    if tree.data == "comparison":
+        field, operator, value = cast("tuple[lark.Token, lark.Token, lark.Tree[lark.Token]]", tuple(children))
+        token = cast("lark.Token", value.children[0])
+        text = token[1:-1] if token.type == "QUOTED" else str(token)
+        return Comparison(field.lower(), cast(Operator, str(operator)), text, field.column or 1)
+    parts = tuple(_node(cast("lark.Tree[lark.Token]", child)) for child in children)
+    return Negation(parts[0]) if tree.data == "negation" else Junction(_WORDS[tree.data], parts)
+
+
+_WORDS: dict[str, Literal["and", "or"]] = {"either": "or", "both": "and"}
+
+
+def _sql(node: Node, roots: Sequence[str]) -> tuple[str, list[Parameter]]:
+    if isinstance(node, Negation):
+        sql, parameters = _sql(node.part, roots)
+        return f"NOT {sql}", parameters
+    if isinstance(node, Junction):
+        parts = [_sql(part, roots) for part in node.parts]
+        joined = f" {node.word.upper()} ".join(sql for sql, _ in parts)
+        return f"({joined})", [value for _, values in parts for value in values]
+    sql, parameters = _comparison(node, roots)
+    return (
+        f"(({sql}) IS TRUE)",
+        parameters,
+    )  # a fact that is not known satisfies nothing, and neither its opposite
+
+
+def _comparison(c: Comparison, roots: Sequence[str]) -> tuple[str, list[Parameter]]:
+    if c.field not in FIELDS:
+        raise _wrong(c, f"there is no field {c.field!r}; use one of {', '.join(FIELDS)}")
+    if c.value.lower() == "none" and c.field in ("taken", "camera", "format", "width", "height"):
+        column = {"taken": "taken_at"}.get(c.field, c.field)
+        return f"{column} IS {_is(c, 'none')} NULL", []
+    if c.field == "taken":
+        return _taken(c)
+    if c.field == "folder":
+        return _folder(c, roots)
+    if c.field in _NUMBERS:
+        return _number(c)
+    return _text(c)
+
+
+def _is(c: Comparison, what: str) -> str:
+    if c.operator not in ("=", "!="):
+        raise _wrong(c, f"{what} goes with = and != only")
+    return "" if c.operator == "=" else "NOT"
+
+
+def _text(c: Comparison) -> tuple[str, list[Parameter]]:
+    column, value = _TEXTS[c.field], _raw(c.value)
+    if c.operator == "~":
+        return f"instr(lower({column}), lower(CAST(? AS TEXT))) > 0", [value]
+    if c.operator == "!=":
+        return f"{column} IS NULL OR lower({column}) != lower(CAST(? AS TEXT))", [value]
+    return f"lower({column}) {c.operator} lower(CAST(? AS TEXT))", [value]
+
+
+def _folder(c: Comparison, roots: Sequence[str]) -> tuple[str, list[Parameter]]:
+    if c.operator == "~":
+        return f"instr(lower({_FOLDER}), lower(CAST(? AS TEXT))) > 0", [_raw(c.value)]
+    negated = _is(c, "a folder (or ~ for a part of its name)")
+    value = os.path.expanduser(c.value)
+    if not os.path.isabs(value):
+        sql, parameters = _below(os.path.normpath(value))
+        return f"{negated} ({sql})", parameters
+    value = os.path.normpath(value)
+    parts: list[tuple[str, list[Parameter]]] = []
+    for number, root in enumerate(roots):
+        if os.path.commonpath([value, root]) == value:
+            parts.append((f"root = {number}", []))
+        elif os.path.commonpath([value, root]) == root:
+            sql, parameters = _below(os.path.relpath(value, root))
+            parts.append((f"(root = {number} AND {sql})", parameters))
+    joined = " OR ".join(sql for sql, _ in parts) or "FALSE"
+    return f"{negated} ({joined})", [value for _, values in parts for value in values]
+
+
+def _below(folder: str) -> tuple[str, list[Parameter]]:
+    if folder == ".":
+        return "TRUE", []
+    low, high = _raw(folder + "/"), _raw(folder + "0")  # "0" is the character after "/"
+    return "path >= CAST(? AS TEXT) AND path < CAST(? AS TEXT)", [low, high]
+
+
+def _number(c: Comparison) -> tuple[str, list[Parameter]]:
+    if c.operator == "~":
+        raise _wrong(c, f"{c.field} is a number; ~ is for text")
+    column = _NUMBERS[c.field]
+    missing = f"{column} IS NULL OR " if c.operator == "!=" else ""
+    return f"{missing}{column} {c.operator} ?", [_amount(c)]
+
+
+def _amount(c: Comparison) -> int | float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", c.value.lower())
+    unit = _UNITS.get(found[2]) if found and (c.field == "bytes" or not found[2]) else None
+    if found is None or unit is None:
+        example = "4MB" if c.field == "bytes" else "3000"
+        raise _wrong(c, f"{c.field} needs a number such as {example}; received {c.value!r}")
+    number = float(found[1]) * unit
+    return int(number) if number.is_integer() else number
+
+
+def _taken(c: Comparison) -> tuple[str, list[Parameter]]:
+    if c.operator == "~":
+        raise _wrong(c, "taken is a date; use = with a year or a month, such as taken = 2024-05")
+    first, after = _span(c)
+    if c.operator in ("=", "!="):
+        inside = "taken_at >= ? AND taken_at < ?"
+        return (inside if c.operator == "=" else f"NOT ({inside}) OR taken_at IS NULL"), [first, after]
+    edges = {"<": ("<", first), ">=": (">=", first), "<=": ("<", after), ">": (">=", after)}
+    operator, edge = edges[c.operator]
+    return f"taken_at {operator} ?", [edge]
+
+
+def _span(c: Comparison) -> tuple[str, str]:
+    """The first moment of a date, and the first one after it, as the catalog writes them."""
+    found = _MOMENT.fullmatch(c.value)
+    if found is None:
+        raise _wrong(c, f"{c.value!r} is not a date; write 2024, 2024-05, 2024-05-31 or 2024-05-31T18:30")
+    year, month, day, hour, minute, second = (int(part) if part else None for part in found.groups())
+    try:
+        first = datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, second or 0)
+        after = first + _length(first, month, day, hour, second)
+    except (ValueError, OverflowError) as error:
+        raise _wrong(c, f"{c.value!r} is not a date: {error}") from error
+    return first.isoformat(), after.isoformat()
+
+
+def _length(
+    first: datetime, month: int | None, day: int | None, hour: int | None, second: int | None
+) -> timedelta:
+    if month is None:
+        return timedelta(days=366 if calendar.isleap(first.year) else 365)
+    if day is None:
+        return timedelta(days=calendar.monthrange(first.year, first.month)[1])
+    if hour is None:
+        return timedelta(days=1)
+    return timedelta(minutes=1) if second is None else timedelta(seconds=1)
+
+
+def _chroma(node: Node) -> dict[str, Any] | None:
+    """Chroma compares numbers; dates, parts of text and opposites it cannot say."""
+    if isinstance(node, Junction):
+        parts = [_chroma(part) for part in node.parts]
+        return None if None in parts else {f"${node.word}": parts}
+    if not isinstance(node, Comparison) or node.field not in _CHROMA_FIELDS or node.value.lower() == "none":
+        return None
+    return {node.field: {_CHROMA[node.operator]: _amount(node)}}
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _wrong(c: Comparison, why: str) -> UsageError:
+    return UsageError(f"filter, column {c.column}: {why}")

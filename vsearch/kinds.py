@@ -1,0 +1,28 @@
+"""How a photo relates to a query picture: one function says whether it is the same, a variant or alike."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from vsearch import hashing
+from vsearch.records import Kind, Photo
+
+# Measured on 234 photos and 14 alterations of each (docs/search.md): of re-encoded, resized, recoloured,
+# mirrored and turned copies 99.6 % are within 10 bits, of pairs of different photos 1 in 100,000.
+VARIANT_BITS = 10
+
+
+def kind_of(digests: Collection[str], hashes: Sequence[str], photo: Photo) -> Kind:
+    """The kind of an answer.
+
+    Args:
+        digests: SHA-256 of the query pictures.
+        hashes: pHashes of the query pictures' orientations.
+        photo: the answer.
+    """
+    if photo.sha256 is not None and photo.sha256 in digests:
+        return "identical"
+    phash = photo.facts.phash if photo.facts else None
+    if phash and any(hashing.hamming(phash, other) <= VARIANT_BITS for other in hashes):
+        return "variant"
+    return "similar"

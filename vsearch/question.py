@@ -1,0 +1,240 @@
+"""From pictures and words to one vector: what a query asks for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vsearch import files, hashing, images
+from vsearch.catalog import Catalog
+from vsearch.directory import IndexDirectory, Settings
+from vsearch.encoders import Encoder
+from vsearch.errors import EncoderError, UsageError
+from vsearch.ranking import mixed, normalised
+from vsearch.records import Photo
+from vsearch.segments import Segment
+
+Vector = npt.NDArray[np.float32]
+Picture = images.Source | Photo
+Crop = str | tuple[int, int, int, int]
+_CROP = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """A picture and how much it counts."""
+
+    picture: Picture
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Everything that one query asks with.
+
+    Attributes:
+        plus: pictures that answers are to be like.
+        minus: pictures that they are to be unlike.
+        text: words that they are to fit, and how much these count beside the pictures.
+        crop: look for this region of the first picture: ``(x, y, width, height)`` in pixels of the upright
+            picture, or the text ``"X,Y,W,H"``, in pixels or with ``%`` after each number.
+    """
+
+    plus: Sequence[Weighted] = ()
+    minus: Sequence[Weighted] = ()
+    text: str | None = None
+    text_weight: float = 1.0
+    crop: Crop | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A query, ready to be compared.
+
+    Attributes:
+        vector: float32 [D].
+        digests: SHA-256 of the pictures' bytes, where they came as bytes; find identical photos.
+        hashes: pHashes of their eight orientations; find variants.
+        pinned: it is one whole picture, so that photos with the same bytes are the best answers.
+    """
+
+    vector: Vector
+    digests: frozenset[str] = frozenset()
+    hashes: Sequence[str] = ()
+    pinned: bool = False
+
+
+class Asker:
+    """Makes questions for one index.
+
+    Args:
+        directory, settings: of the index.
+        catalog: open for reading; pictures whose bytes it knows are not encoded again.
+        encoder: loads the encoder; called only when something must be encoded.
+    """
+
+    def __init__(
+        self,
+        directory: IndexDirectory,
+        settings: Settings,
+        catalog: Catalog,
+        encoder: Callable[[], Encoder],
+    ) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._catalog = catalog
+        self._encoder = encoder
+
+    def ask(self, asked: Asked) -> Question:
+        """One question from all that is asked.
+
+        Raises:
+            PhotoError: a picture cannot be read.
+            UsageError: the parts make no sense together, or cancel each other out.
+            EncoderError: the encoder has no text half, or gives numbers that are not finite.
+        """
+        _check(asked)
+        plus = [self._picture(w.picture, asked.crop if not n else None) for n, w in enumerate(asked.plus)]
+        weights = [w.weight for w in asked.plus]
+        if asked.text is not None:
+            plus.append(Question(self._unit(self._encoder().encode_text(asked.text))))
+            weights.append(asked.text_weight)
+        minus = [self._picture(w.picture, None) for w in asked.minus]
+        if len(plus) == 1 and not minus:
+            return plus[0]
+        return _combined(plus, weights, minus, [w.weight for w in asked.minus])
+
+    def _picture(self, picture: Picture, crop: Crop | None) -> Question:
+        if isinstance(picture, Photo):
+            if crop is None:
+                return self._recalled(picture)
+            picture = _path(picture)
+        source, sha256 = _bytes_of(picture)
+        if crop is None and sha256 is not None:
+            known = next((p for p in self._catalog.with_digest(sha256) if p.state == "ready"), None)
+            if known is not None:
+                return self._recalled(known)
+        return self._encoded(source, sha256, crop, _name_of(picture))
+
+    def _recalled(self, photo: Photo) -> Question:
+        """A photo of the index: its vector and thumbnail lie there."""
+        if photo.vector is None:
+            raise UsageError(f"{_path(photo)} has no vector, for it failed; see `vsearch status --failed`")
+        with Segment(self._directory.segment("vectors", photo.vector.segment)) as segment:
+            vector: Vector = segment.read_rows([photo.vector.row])[0]
+        digests = frozenset([photo.sha256]) if photo.sha256 else frozenset[str]()
+        return Question(vector, digests, self._hashes(photo), pinned=True)
+
+    def _hashes(self, photo: Photo) -> Sequence[str]:
+        if photo.thumbnail is None:
+            return [photo.facts.phash] if photo.facts and photo.facts.phash else []
+        with Segment(self._directory.segment("thumbnails", photo.thumbnail.segment)) as segment:
+            data = segment.thumbnail(photo.thumbnail.row)
+        return hashing.orientations(images.decode(data, 8, thumbnail=False).picture)
+
+    def _encoded(
+        self, source: images.Source, sha256: str | None, crop: Crop | None, name: str | None
+    ) -> Question:
+        encoder = self._encoder()
+        specification = encoder.specification
+        decoded = images.decode(
+            source,
+            specification.input_size,
+            specification.resize,
+            max_megapixels=self._settings.max_megapixels,
+            thumbnail=False,
+            box=self._box(source, crop, name) if crop is not None else None,
+            name=name,
+        )
+        vector = self._unit(encoder.encode(decoded.pixels[np.newaxis])[0])
+        if crop is not None:
+            return Question(vector)
+        digests = frozenset([sha256]) if sha256 else frozenset[str]()
+        return Question(vector, digests, hashing.orientations(decoded.picture), pinned=True)
+
+    def _box(self, source: images.Source, crop: Crop, name: str | None) -> images.Box:
+        limit = self._settings.max_megapixels
+        facts = images.decode(source, 8, max_megapixels=limit, thumbnail=False, name=name).facts
+        return box_of(crop, (facts.width, facts.height))
+
+    def _unit(self, vector: Vector) -> Vector:
+        if not np.isfinite(vector).all():
+            raise EncoderError(
+                "the encoder gave numbers that are not finite for the query; use another encoder or picture"
+            )
+        return normalised(vector[np.newaxis])[0] if self._settings.metric == "cosine" else vector
+
+
+def box_of(crop: Crop, size: tuple[int, int]) -> images.Box:
+    """A crop in pixels of a picture of ``size`` (width, height).
+
+    Raises:
+        UsageError: it is not four numbers, or not inside the picture.
+
+    >>> box_of("25%, 0%, 50%, 100%", (400, 300))
+    (100, 0, 200, 300)
+    """
+    parts = crop.split(",") if isinstance(crop, str) else [str(number) for number in crop]
+    found = [_CROP.fullmatch(part) for part in parts]
+    numbers = [float(f[1]) * (size[n % 2] / 100 if f[2] else 1) for n, f in enumerate(found) if f is not None]
+    if len(numbers) != 4 or len(found) != 4:
+        raise UsageError(
+            f"a crop is X,Y,WIDTH,HEIGHT in pixels or per cent, such as 10%,10%,50%,50%; received {crop!r}"
+        )
+    x, y, width, height = (round(number) for number in numbers)
+    if width < 1 or height < 1 or x + width > size[0] or y + height > size[1]:
+        raise UsageError(
+            f"crop {x},{y},{width},{height} is not inside the picture, which has {size[0]} x {size[1]} pixels"
+        )
+    return x, y, width, height
+
+
+def _check(asked: Asked) -> None:
+    if not asked.plus and asked.text is None:
+        more = ", besides what answers are to be unlike" if asked.minus else ""
+        raise UsageError(f"a query needs a picture or a text{more}")
+    if asked.crop is not None and not asked.plus:
+        raise UsageError("a crop needs a picture; name one")
+    if asked.text is not None and not asked.text.strip():
+        raise UsageError("the text of a query must have a word in it")
+    weights = [*(w.weight for w in (*asked.plus, *asked.minus)), asked.text_weight]
+    if not all(np.isfinite(weight) and weight > 0 for weight in weights):
+        raise UsageError(f"weights must be numbers above 0; received {min(weights)}")
+
+
+def _combined(
+    plus: Sequence[Question],
+    weights: Sequence[float],
+    minus: Sequence[Question],
+    minus_weights: Sequence[float],
+) -> Question:
+    """The weighted mean of the plus vectors, less that of the minus ones (Rocchio 1971)."""
+    shares = [*np.array(weights) / sum(weights), *(-np.array(minus_weights) / max(1, len(minus)))]
+    vector = mixed(normalised(np.stack([q.vector for q in (*plus, *minus)])), np.array(shares))
+    if not vector.any():
+        raise UsageError("the pictures cancel each other out; leave one out or change a weight")
+    digests = frozenset[str]().union(*(q.digests for q in plus))
+    return Question(vector, digests, [h for q in plus for h in q.hashes])
+
+
+def _bytes_of(picture: images.Source) -> tuple[images.Source, str | None]:
+    """What to decode, and the SHA-256 where there are bytes."""
+    if isinstance(picture, str | os.PathLike):
+        data = files.read(os.path.expanduser(os.fspath(picture)))
+        return data, files.digest(data)
+    if isinstance(picture, bytes):
+        return picture, files.digest(picture)
+    return picture, None
+
+
+def _name_of(picture: images.Source) -> str | None:
+    return os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+
+
+def _path(photo: Photo) -> str:
+    return files.absolute(photo.file.root, photo.file.path)

@@ -1,0 +1,77 @@
+"""The montage: the query and its matches in rows, one picture file, as the study showed its five nearest."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from vsearch import durable
+from vsearch.records import Match
+from vsearch.render.text import printable
+
+_TILE = 240
+_LABEL = 44
+_GAP = 12
+_COLUMNS = 6
+_MOST = 240  # pictures; JPEG ends at 65,535 pixels
+_BACKGROUND, _INK, _SOFT, _ACCENT = "#ffffff", "#111111", "#666666", "#2563eb"
+
+
+def write_montage(
+    path: Path,
+    query: str,
+    picture: bytes | None,
+    matches: Sequence[Match],
+    thumbnail: Callable[[str], bytes | None],
+) -> None:
+    """Write a montage to ``path``, whose suffix says JPEG or PNG.
+
+    Args:
+        query: its name, the label of the first picture.
+        picture: JPEG bytes of the query, or ``None``.
+        thumbnail: JPEG bytes of the photo with this id, or ``None``.
+
+    Raises:
+        StorageError: ``path`` cannot be written.
+    """
+    shown = matches[:_MOST]
+    tiles = [_tile(picture, Path(query).name or query, "query", _ACCENT)]
+    tiles += [
+        _tile(thumbnail(m.id), Path(m.path).name, f"{m.rank}   {m.score:.3f}   {m.kind}", _SOFT)
+        for m in shown
+    ]
+    columns = min(_COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    width, height = columns * (_TILE + _GAP) + _GAP, rows * (_TILE + _LABEL + _GAP) + _GAP
+    montage = Image.new("RGB", (width, height), _BACKGROUND)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, columns)
+        montage.paste(tile, (_GAP + column * (_TILE + _GAP), _GAP + row * (_TILE + _LABEL + _GAP)))
+    buffer = io.BytesIO()
+    montage.save(buffer, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=90)
+    durable.write_atomic(path, buffer.getvalue())
+
+
+def _tile(jpeg: bytes | None, name: str, facts: str, colour: str) -> Image.Image:
+    tile = Image.new("RGB", (_TILE, _TILE + _LABEL), _BACKGROUND)
+    if jpeg:
+        with Image.open(io.BytesIO(jpeg)) as opened:
+            picture = opened.convert("RGB")
+        picture.thumbnail((_TILE, _TILE))
+        tile.paste(picture, ((_TILE - picture.width) // 2, (_TILE - picture.height) // 2))
+    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(15)
+    draw.text((0, _TILE + 4), facts, colour, font)
+    draw.text((0, _TILE + 23), _fitting(printable(name), draw, font), _INK, font)
+    return tile
+
+
+def _fitting(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """``text``, cut in the middle where it is too long for a tile."""
+    short = text
+    while draw.textlength(short, font) > _TILE and len(text) > 8:
+        text = text[: len(text) // 2 - 1] + text[len(text) // 2 + 1 :]
+        short = f"{text[: len(text) // 2]}…{text[len(text) // 2 :]}"
+    return short
