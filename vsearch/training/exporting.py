@@ -17,7 +17,8 @@ import numpy.typing as npt
 from vsearch import __version__, durable
 from vsearch.encoders import Bundle, Encoder, graphs
 from vsearch.encoders.architectures import Architecture, Models, pooled
-from vsearch.encoders.specification import GRAPH, SPECIFICATION, Specification
+from vsearch.encoders.bundles import GRAPH, SPECIFICATION
+from vsearch.encoders.specification import Specification
 from vsearch.evaluation import nearest
 from vsearch.training.batches import Split, in_order
 from vsearch.training.components import PrincipalComponents
