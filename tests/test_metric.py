@@ -31,7 +31,9 @@ def test_queries_rank_as_scikit_learn_does(tmp_path: Path, toy_encoder: Path, me
     exact = NearestNeighbors(n_neighbors=5, metric=metric).fit(latents(toy_encoder, paths))
     for query in queries:
         _, rows = exact.kneighbors(latents(toy_encoder, [query]))
-        assert [match.path for match in index.query(query, k=5)] == [str(paths[row]) for row in rows[0]]
+        assert [match.path for match in index.query(query, expand=False, k=5)] == [
+            str(paths[row]) for row in rows[0]
+        ]
 
 
 def test_the_score_is_cosine_under_either_metric(tmp_path: Path, toy_encoder: Path) -> None:
@@ -44,5 +46,5 @@ def test_the_score_is_cosine_under_either_metric(tmp_path: Path, toy_encoder: Pa
             tmp_path / metric, [tmp_path / "photos"], encoder=toy_encoder, metric=metric
         )
         index.add(tmp_path / "photos")
-        scores = {match.path: match.score for match in index.query(query, k=6)}
+        scores = {match.path: match.score for match in index.query(query, expand=False, k=6)}
         assert [scores[str(path)] for path in paths] == pytest.approx(expected, abs=1e-5)

@@ -50,7 +50,7 @@ def test_scan_and_graph_give_the_same_matches(
     queries = [*sorted(photos.rglob("*.*")), album.picture(99)]
     scanned = [index.query(query, k=5) for query in queries]
     index.close()
-    monkeypatch.setattr("vsearch.index.SCAN_BYTES", 0)
+    monkeypatch.setattr("vsearch.answering.SCAN_BYTES", 0)
     for query, expected in zip(queries, scanned, strict=True):
         found = index.query(query, k=5)
         assert [(m.path, m.kind) for m in found] == [(m.path, m.kind) for m in expected]
@@ -60,7 +60,7 @@ def test_scan_and_graph_give_the_same_matches(
 def test_the_graph_follows_a_new_generation(
     index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vsearch.index.SCAN_BYTES", 0)
+    monkeypatch.setattr("vsearch.answering.SCAN_BYTES", 0)
     reader = vsearch.Index.open(index.path)
     new = album.write(photos / "new.png", 50)
     assert reader.query(new, k=1)[0].path != str(new)

@@ -100,6 +100,11 @@ class Scan:
         best = best[np.isfinite(nearness[best])]
         return Neighbours(self._ids[best], self._vectors[best])
 
+    @property
+    def vectors(self) -> Vectors:
+        """All of them, float32 [N, D]."""
+        return self._vectors
+
     def close(self) -> None:
         """Drop the vectors."""
         self._ids, self._vectors = self._ids[:0], self._vectors[:0]

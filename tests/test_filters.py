@@ -1,0 +1,99 @@
+"""Filters: what they leave, and where their errors point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import vsearch
+from tests import album
+from vsearch import filters
+from vsearch.errors import UsageError
+
+
+@pytest.fixture
+def dated(tmp_path: Path, toy_encoder: Path) -> vsearch.Index:
+    """Three photos with EXIF dates and cameras, one without, in two folders."""
+    folder = tmp_path / "dated"
+    for number, (name, taken, camera) in enumerate(
+        [
+            ("trips/rome/a.jpg", "2024:05:01 10:00:00", "Canon EOS R6"),
+            ("trips/rome/b.jpg", "2024:05:31 23:59:59", "NIKON Z 6"),
+            ("trips/romeo/c.jpg", "2023:12:31 08:00:00", "Canon EOS R6"),
+            ("home/d.jpg", None, None),
+        ]
+    ):
+        picture = album.picture(number)
+        exif = picture.getexif()
+        if taken and camera:
+            exif[0x0110] = camera
+            exif.get_ifd(0x8769)[0x9003] = taken
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / name, exif=exif)
+    made = vsearch.Index.create(tmp_path / "dated.vsearch", encoder=toy_encoder)
+    made.add(folder)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("taken = 2024-05", "ab"),
+        ("taken > 2024-05", ""),
+        ("taken >= 2024-05-31T23:59", "b"),
+        ("taken < 2024", "c"),
+        ("taken = none", "d"),
+        ("camera ~ CANON", "ac"),
+        ("camera != 'canon eos r6'", "bd"),
+        ("not camera ~ canon", "bd"),
+        ("folder = trips/rome", "ab"),
+        ("folder = trips", "abc"),
+        ("folder ~ rome and taken < 2024-06 or name = d.jpg", "abcd"),
+        ("(folder ~ rome or name = d.jpg) and camera ~ nikon", "b"),
+        ("width = 96 and height < 65 and format = jpeg", "abcd"),
+        ("bytes > 1MB", ""),
+    ],
+)
+def test_a_filter_leaves_what_it_says(dated: vsearch.Index, where: str, names: str) -> None:
+    found = dated.query(album.picture(0), where=where, k=None)
+    assert sorted(Path(m.path).stem for m in found) == list(names)
+
+
+def test_short_forms(dated: vsearch.Index, tmp_path: Path) -> None:
+    def stems(**options: str) -> list[str]:
+        return sorted(Path(m.path).stem for m in dated.query(album.picture(0), k=None, **options))
+
+    assert stems(under="trips/rome") == ["a", "b"]
+    assert stems(under=str(tmp_path / "dated" / "trips")) == ["a", "b", "c"]
+    assert stems(since="2024", until="2024-05-30") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("where", "column"),
+    [("taken >=", 9), ("taken >= and camera ~ x", 10), ("(width > 3", 11), ("width > 3 camera = x", 11)],
+)
+def test_a_syntax_error_points_at_its_column(where: str, column: int) -> None:
+    with pytest.raises(UsageError, match=f"column {column}:"):
+        filters.parse(where)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("widht > 3", "no field 'widht'; use one of taken, camera"),
+        ("width ~ 3", "~ is for text"),
+        ("taken = 2024-13", "not a date"),
+        ("width > wide", "needs a number"),
+        ("width > 1 and folder < a", "column 15"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(where: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        filters.compiled([filters.parse(where)], [])
+
+
+def test_numbers_are_left_to_chroma_too() -> None:
+    condition = filters.compiled([filters.parse("width > 3 and bytes <= 2KB")], [])
+    assert condition.chroma == {"$and": [{"width": {"$gt": 3}}, {"bytes": {"$lte": 2000}}]}
+    assert filters.compiled([filters.parse("camera ~ x")], []).chroma is None

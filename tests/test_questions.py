@@ -1,0 +1,159 @@
+"""Queries of several pictures, regions, photos of the index, thresholds and lists; refined ranking."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vsearch
+from tests import album
+from tests.conftest import Run
+from vsearch import calibration, ranking
+from vsearch.errors import EncoderError, UsageError
+
+
+def test_a_mean_of_pictures_finds_both(index: vsearch.Index) -> None:
+    found = index.query(images=[album.picture(0), album.picture(2)], k=2)
+    assert {Path(m.path).stem for m in found} == {"photo000", "photo002"}
+
+
+def test_weights_and_minus_move_the_question(index: vsearch.Index) -> None:
+    a, b = album.picture(0), album.picture(2)
+    assert Path(index.query(a, images=[b], weights=[1, 3], k=1)[0].path).stem == "photo002"
+    assert Path(index.query(a, images=[b], minus=[a], k=1)[0].path).stem == "photo002"
+    with pytest.raises(UsageError, match="cancel each other out"):
+        index.query(a, minus=[a])
+
+
+def test_a_crop_is_the_region_alone(index: vsearch.Index) -> None:
+    wide = Image.new("RGB", (192, 64))
+    wide.paste(album.picture(4), (96, 0))
+    best = index.query(wide, crop="50%,0,50%,100%", k=1)[0]
+    assert (Path(best.path).stem, best.score) == ("photo004", pytest.approx(1, abs=1e-4))
+    assert index.query(wide, crop=(96, 0, 96, 64), k=1) == [best]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"crop": (0, 0, 97, 64)}, "not inside the picture"),
+        ({"crop": "1,2,3"}, "a crop is X,Y,WIDTH,HEIGHT"),
+        ({"k": 0}, "k must be at least 1"),
+        ({"weights": [1, 2]}, "one for each"),
+        ({"weights": [float("nan")]}, "above 0"),
+        ({"min_score": 2}, "between -1 and 1"),
+        ({"min_match": 0.5}, "too few photos"),
+        ({"where": "colour = red"}, "no field"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(index: vsearch.Index, options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        index.query(album.picture(0), **options)
+
+
+def test_a_minus_needs_a_plus_and_words_a_text_half(index: vsearch.Index) -> None:
+    with pytest.raises(UsageError, match="needs a picture or a text"):
+        index.query(minus=[album.picture(0)])
+    with pytest.raises(EncoderError, match="pictures only"):
+        index.query(text="a dog")
+
+
+def test_k_beyond_the_index_and_all(index: vsearch.Index) -> None:
+    assert len(index.query(album.picture(0), k=99)) == len(index.query(album.picture(0), k=None)) == 12
+
+
+def test_a_known_picture_is_not_encoded(index: vsearch.Index, photos: Path) -> None:
+    again = vsearch.Index.open(index.path)
+    path = photos / "day0" / "photo000.png"
+    assert again.query(path, k=1)[0].kind == "identical"
+    assert again.query(again.named("day1/photo001.jpg"), k=1)[0].path.endswith("photo001.jpg")
+    assert again._loaded is None
+
+
+def test_refined_scores_fall_and_a_near_copy_keeps_its_own() -> None:
+    random = np.random.default_rng(0)
+    pool = ranking.normalised(random.standard_normal((60, 16)).astype(np.float32))
+    scores = ranking.refined(pool[7], pool)
+    assert scores.argmax() == 7 and scores.max() == pytest.approx(1, abs=1e-5)
+    assert (scores >= ranking.cosine(pool[7], pool) - 1e-6).all()
+    few = pool[: ranking.SMALLEST_POOL - 1]
+    np.testing.assert_allclose(ranking.refined(pool[7], few), ranking.cosine(pool[7], few), atol=1e-6)
+
+
+def test_smoothing_brings_a_cluster_together() -> None:
+    random = np.random.default_rng(1)
+    centres = np.repeat(ranking.normalised(random.standard_normal((4, 64)).astype(np.float32)), 25, axis=0)
+    noisy = ranking.normalised(centres + 0.15 * random.standard_normal((100, 64)).astype(np.float32))
+    before = np.einsum("nd,nd->n", noisy, centres)
+    assert (np.einsum("nd,nd->n", ranking.smoothed(noisy), centres) > before).mean() > 0.95
+
+
+def test_the_background_tells_related_pairs_from_chance() -> None:
+    random = np.random.default_rng(2)
+    centres = np.repeat(ranking.normalised(random.standard_normal((5, 64)).astype(np.float32)), 30, axis=0)
+    vectors = ranking.normalised(centres + 0.08 * random.standard_normal((150, 64)).astype(np.float32))
+    found = calibration.background(vectors)
+    assert found is not None and found.share == pytest.approx(29 / 149, abs=0.05)
+    low, high = found.probability(np.array([0.0, 0.75]))
+    assert low < 0.05 and high > 0.95
+    rising = found.probability(np.linspace(-1, 1, 200))
+    assert (np.diff(rising) >= -1e-9).all()
+
+
+def test_the_command_line_answers_lists_stdin_and_ids(
+    command: Run, index: vsearch.Index, photos: Path
+) -> None:
+    names = [str(p) for p in sorted(photos.rglob("photo00[0-3].*"))]
+    done = command(
+        "query",
+        "--from",
+        "-",
+        "--json",
+        "-k",
+        "1",
+        "--index",
+        str(index.path),
+        input="\n".join([*names, "/nope.jpg"]).encode(),
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["query"] for line in lines] == [line["path"] for line in lines] == names
+    assert b"/nope.jpg" in done.stderr and done.returncode == 0
+    piped = command(
+        "query", "-", "--paths", "-k", "1", "--index", str(index.path), input=Path(names[0]).read_bytes()
+    )
+    assert piped.stdout.decode().strip() == names[0]
+
+
+def test_the_command_line_writes_sheets_and_copies(
+    command: Run, index: vsearch.Index, photos: Path, tmp_path: Path
+) -> None:
+    picture = str(photos / "day0" / "photo000.png")
+    done = command(
+        "query",
+        picture,
+        "-k",
+        "3",
+        "--sheet",
+        "m.png",
+        "--html",
+        "s.html",
+        "--where",
+        "width > 1",
+        "--copy-to",
+        "best",
+        "--preview",
+        "--index",
+        str(index.path),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "width &gt; 1" in (tmp_path / "s.html").read_text()
+    with Image.open(tmp_path / "m.png") as montage:
+        assert montage.width > montage.height
+    assert (tmp_path / "best" / "1-photo000.png").read_bytes() == Path(picture).read_bytes()
+    assert "▀".encode() in done.stdout
+    nothing = command("query", picture, "--where", "width > 9999", "--index", str(index.path))
+    assert (nothing.returncode, nothing.stdout) == (1, b"") and b"meets the filter" in nothing.stderr
