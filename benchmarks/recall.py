@@ -1,7 +1,7 @@
 """Exact re-ranking: recall@10 against a scan of all vectors, and what it costs beside the collection's query.
 
-    python benchmarks/synthetic.py /tmp/synthetic.vsearch --photos 100000
-    python benchmarks/recall.py /tmp/synthetic.vsearch
+python benchmarks/synthetic.py /tmp/synthetic.vsearch --photos 100000
+python benchmarks/recall.py /tmp/synthetic.vsearch
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def main() -> None:
         recall = np.mean([len(w & set(exact(q).tolist())) / K for q, w in zip(queries, wanted, strict=True)])
         raw = [{int(hit.id) for hit in collection.search(q[np.newaxis], K)[0]} for q in queries]
         same = [
-            graph.nearest(q, K, only).ids.tolist() == scan.nearest(q, K, only).ids.tolist() for q in queries[:10]
+            graph.nearest(q, K, only).ids.tolist() == scan.nearest(q, K, only).ids.tolist()
+            for q in queries[:10]
         ]
         base, ours = median_ms(alone, queries), median_ms(exact, queries)
         figures = {
