@@ -3,8 +3,8 @@
     python benchmarks/train.py PHOTOS [--architecture travel600] [--limit 60]
 
 The study's way holds all photos in one float32 array and calls ``model.fit``.  Each side runs in a process of
-its own, one epoch after a warm-up step that compiles; prints images/s, peak memory (MiB), the mean loss of the
-epoch, and the ratios.
+its own, one epoch after a warm-up step that compiles; prints images/s, peak memory (MiB), mean loss
+of the epoch, and the ratios.
 """
 
 from __future__ import annotations
