@@ -62,7 +62,7 @@ def write_bundle(finished: Finished, output: Path) -> Trained:
         _describe(finished, made, trained)
         with durable.storage_errors(output):
             durable.remove(output)
-        durable.publish(made.folder, output, "bundle")
+        durable.publish(made.folder, output, "encoder")
     finally:
         durable.remove(scratch)
     return trained

@@ -1,0 +1,99 @@
+"""Training: ours against the study's way, on the same photos, for the same number of steps.
+
+    python benchmarks/train.py PHOTOS [--architecture travel600] [--limit 60]
+
+The study's way holds all photos in one float32 array and calls ``model.fit``.  Each side runs in a process of
+its own, one epoch after a warm-up step that compiles; prints images/s, peak memory (MiB), mean loss
+of the epoch, and the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from vsearch import updates
+from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build
+from vsearch.images import read_pixels
+from vsearch.training.batches import shuffled
+from vsearch.training.loop import Trainer
+from vsearch.training.records import Options
+from vsearch.training.session import _import_keras
+from vsearch.training.staging import stage
+
+
+def the_study_s_way(architecture: Architecture, paths: list[str]) -> dict[str, float]:
+    """One array, ``model.fit``."""
+    keras = _import_keras()
+    pixels = np.array([read_pixels(path, architecture.input_size, "stretch") for path in paths])
+    pictures = pixels.astype("float32") / 255
+    keras.utils.set_random_seed(0)
+    model = build(architecture).autoencoder
+    model.compile(keras.optimizers.Adam(architecture.learning_rate), "mse")
+    warm_up = pictures[: architecture.batch_size]
+    model.train_on_batch(warm_up, warm_up)
+    started = time.perf_counter()
+    history = model.fit(pictures, pictures, batch_size=architecture.batch_size, epochs=1, verbose=0)
+    return figures(len(paths) / (time.perf_counter() - started), history.history["loss"][0])
+
+
+def our_way(architecture: Architecture, photos: Path, limit: int) -> dict[str, float]:
+    """Staged segments, streamed."""
+    keras = _import_keras()
+    options = Options(1, architecture.batch_size, architecture.learning_rate)
+    with tempfile.TemporaryDirectory() as folder:
+        staged = stage(updates.found([photos], ())[:limit], Path(folder), architecture)
+        keras.utils.set_random_seed(0)
+        trainer = Trainer(architecture, build(architecture), options)
+        trainer.step(staged.read(range(architecture.batch_size)))
+        losses = []
+        started = time.perf_counter()
+        numbers = range(len(staged.rows))
+        for batch in shuffled(staged, numbers, architecture.batch_size, (0, 1)):
+            losses += [trainer.step(batch)] * len(batch)
+        speed = len(numbers) / (time.perf_counter() - started)
+    return figures(speed, float(np.mean(losses)))
+
+
+def figures(images_per_second: float, loss: float) -> dict[str, float]:
+    """What both sides report; ru_maxrss is KiB on Linux."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"images_per_s": images_per_second, "peak_mib": peak, "loss": loss}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time one epoch of ours against the study's way.")
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default="travel600")
+    parser.add_argument("--limit", type=int, default=10**6, help="use the first N photos")
+    parser.add_argument("--side", choices=("study", "ours"), help="run one side, in this process")
+    options = parser.parse_args()
+    architecture = ARCHITECTURES[options.architecture]
+    if options.side == "ours":
+        print(json.dumps(our_way(architecture, options.photos, options.limit)))
+        return
+    if options.side == "study":
+        found = updates.found([options.photos], ())[: options.limit]
+        print(json.dumps(the_study_s_way(architecture, [f"{f.root}/{f.path}" for f in found])))
+        return
+    sides = {}
+    for side in ("study", "ours"):
+        done = subprocess.run(
+            [sys.executable, *sys.argv, "--side", side], check=True, stdout=subprocess.PIPE, text=True
+        )
+        sides[side] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{side:6}", {name: round(value, 4) for name, value in sides[side].items()})
+    ratios = {name: round(sides["ours"][name] / sides["study"][name], 3) for name in sides["ours"]}
+    print(f"{'ratio':6}", ratios)
+
+
+if __name__ == "__main__":
+    main()

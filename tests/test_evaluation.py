@@ -1,0 +1,135 @@
+"""Measures against scikit-learn's; labels; the evaluate command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+from sklearn.metrics.pairwise import cosine_similarity
+
+from tests import album
+from tests.conftest import Run
+from vsearch import evaluation, labels
+from vsearch.alterations import ALTERATIONS
+from vsearch.baselines import BASELINES
+from vsearch.comparison import approximate_recall
+from vsearch.errors import UsageError
+from vsearch.files import stat_file
+from vsearch.records import FileStat
+
+
+def test_quality_equals_scikit_learn_s() -> None:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(300, 8)).astype(np.float32)
+    names = [str(n) for n in random.integers(0, 6, 300)]
+    measured = evaluation.quality(vectors, names, k=7)
+    scores, truth = cosine_similarity(vectors), np.equal.outer(names, names)
+    precisions, at_1, at_5, recalls = [], [], [], []
+    for query in range(300):
+        others = np.arange(300) != query
+        hits, score = truth[query][others], scores[query][others]
+        precisions.append(average_precision_score(hits, score))
+        ranked = hits[np.argsort(-score)]
+        at_1.append(ranked[0])
+        at_5.append(ranked[:5].mean())
+        recalls.append(ranked[:7].sum() / hits.sum())
+    assert measured.queries == 300
+    assert measured.mean_average_precision == pytest.approx(np.mean(precisions), abs=1e-6)
+    assert measured.precision_at_1 == pytest.approx(np.mean(at_1))
+    assert measured.precision_at_5 == pytest.approx(np.mean(at_5))
+    assert measured.recall_at_k == pytest.approx(np.mean(recalls))
+
+
+def test_photos_alone_with_their_label_are_no_queries() -> None:
+    vectors = np.float32([[1, 0], [1, 0.1], [0, 1]])
+    measured = evaluation.quality(vectors, ["a", "a", "alone"])
+    assert (measured.queries, measured.mean_average_precision) == (2, 1.0)
+
+
+def test_places_of_altered_copies() -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    queries = np.float32([[1, 0.1, 0, 0], [1, 0.9, 0, 0]])
+    assert evaluation.ranks_of(queries, vectors, [0, 1]).tolist() == [1, 2]
+
+
+def test_the_graph_of_a_small_collection_misses_nothing() -> None:
+    vectors = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
+    assert approximate_recall(vectors) == 1.0
+
+
+def test_baselines_give_what_they_promise() -> None:
+    pixels = np.stack([np.asarray(album.picture(n, (160, 160))) for n in range(3)])
+    for baseline in BASELINES.values():
+        vectors = baseline.encode(pixels)
+        assert vectors.shape == (3, baseline.dimension)
+        assert len(np.unique(vectors, axis=0)) == 3
+
+
+@pytest.mark.parametrize("name", ALTERATIONS)
+def test_alterations_alter(name: str) -> None:
+    before = album.picture(1, (80, 60))
+    after = ALTERATIONS[name](before)
+    assert (after.size, after.tobytes()) != (before.size, before.tobytes())
+
+
+def test_labels(tmp_path: Path) -> None:
+    photo = stat_file(str(album.write(tmp_path / "cats" / "tom_3.png", 0)))
+    below = FileStat(str(tmp_path), "cats/tom_3.png", photo.size, photo.mtime_ns)
+    (tmp_path / "labels.csv").write_text("cats/tom_3.png,tabby\n")
+    assert labels.rule("folder")(below) == "cats"
+    assert labels.rule(r"([a-z]+)_\d")(below) == "tom"
+    assert labels.rule("dog")(below) is None
+    assert labels.rule(str(tmp_path / "labels.csv"))(below) == "tabby"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("(", "regular expression"), ("none.csv", "cannot read none.csv")]
+)
+def test_wrong_labels(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        labels.rule(text)
+
+
+def test_evaluate_by_folder(command: Run, photos: Path, toy_encoder: Path, tmp_path: Path) -> None:
+    done = command(
+        *("evaluate", photos, "--labels", "folder", "--encoder", toy_encoder, "--baseline", "colour"),
+        *("--json", "--html", "page.html"),
+    )
+    assert done.returncode == 0, done.stderr
+    toy, colour = map(json.loads, done.stdout.splitlines())
+    assert (toy["encoder"], colour["encoder"]) == (str(toy_encoder), "colour")
+    assert (toy["queries"], toy["bytes_a_vector"]) == (12, 48)
+    assert 0 <= toy["mean_average_precision"] <= 1 and toy["images_per_second"] > 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<figure class=") == 12 * 2 * 8
+    assert "right" in page and "http:" not in page
+
+
+def test_evaluate_by_itself(command: Run, photos: Path, toy_encoder: Path) -> None:
+    done = command("evaluate", photos, "--self", "--encoder", toy_encoder, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert set(result["alterations"]) == set(ALTERATIONS)
+    assert result["alterations"]["re-encode"]["recall_at_1"] == 1.0
+    assert result["approximate_recall_at_10"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), b"either --labels folder|REGEX|CSV, or --self"),
+        (("--labels", "."), b"different labels; measuring needs at least two"),
+        (("--labels", "folder", "--baseline", "guess"), b"baselines are pixels, colour, dhash"),
+        (("--labels", "folder", "--encoder", "pet160"), b"vsearch train PHOTOS --encoder pet160"),
+    ],
+)
+def test_evaluate_says_what_is_wrong(
+    command: Run, photos: Path, arguments: tuple[str, ...], message: bytes
+) -> None:
+    done = command("evaluate", photos, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr.replace(b"\n", b" ")
+    assert done.stdout == b""
