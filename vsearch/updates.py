@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vsearch import files
 from vsearch.catalog import Catalog
+from vsearch.collection import preload
 from vsearch.committer import Committer, Tally, sweep
 from vsearch.compaction import compact
 from vsearch.directory import IndexDirectory, Settings
@@ -199,7 +200,9 @@ class Run:
         publisher = Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension)
         threads = (os.cpu_count() or 1) + THREADS_BEYOND_CORES
         try:
-            for readings in in_parallel(reader.read, batched(jobs, BATCH), threads):
+            for n, readings in enumerate(in_parallel(reader.read, batched(jobs, BATCH), threads)):
+                if n == 0:
+                    preload()  # something was read, so something will be published
                 for reading in readings:
                     if committer.take(reading):
                         publisher.publish_if_grown()

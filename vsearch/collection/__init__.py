@@ -20,6 +20,7 @@ from vsearch.collection.chroma import (
     Neighbours,
     batches_of,
     memory_estimate,
+    preload,
 )
 from vsearch.collection.generations import Generations, Manifest
 
@@ -34,4 +35,5 @@ __all__ = [
     "Neighbours",
     "batches_of",
     "memory_estimate",
+    "preload",
 ]

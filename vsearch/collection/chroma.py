@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -260,6 +261,16 @@ def _client(folder: Path) -> Client:
     settings = chromadb.config.Settings(anonymized_telemetry=False, _env_file=None)
     client: Client = chromadb.PersistentClient(os.path.realpath(folder), settings=settings)
     return client
+
+
+def preload() -> None:
+    """Begin to import Chroma on a thread: a second that a build spends beside its decoding, not after it."""
+    threading.Thread(target=_try_import, name="preload").start()
+
+
+def _try_import() -> None:
+    with contextlib.suppress(CollectionError):  # raised again where Chroma is used
+        _import_chromadb()
 
 
 def _import_chromadb() -> Any:
