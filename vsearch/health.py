@@ -94,7 +94,7 @@ def _kind_problems(
     for row in listed:
         yield from _segment_problems(directory, settings, row)
     known = {directory.segment(kind, row.number) for row in listed}
-    for extra in sorted(set((directory.store / kind).glob("*.h5")) - known):
+    for extra in sorted(set((directory.store / kind).glob("[0-9]*.h5")) - known):
         yield Problem(f"{extra} is not in the catalog: a run was killed before it counted", _SYNC)
 
 

@@ -80,7 +80,7 @@ class _Mending:
         return None
 
     def _derived_settings(self) -> Settings:
-        folders = {path.parent.parent for path in self._directory.path.glob("**/vectors/*.h5")}
+        folders = {path.parent.parent for path in self._directory.path.glob("**/vectors/[0-9]*.h5")}
         if not folders:
             raise IndexNotFound(
                 f"{self._directory.path} has no segments to rebuild from; make an index with "
@@ -169,7 +169,7 @@ class _Mending:
                     change.put(_photos(segment, catalog.roots, beside))
 
     def _segments(self, kind: str) -> Iterator[Segment]:
-        paths = sorted((self._directory.store / kind).glob("*.h5"))
+        paths = sorted((self._directory.store / kind).glob("[0-9]*.h5"))
         bad = unreadable_segments(paths) if paths else {}
         for path in paths:
             if path not in bad:

@@ -63,7 +63,8 @@ class SegmentWriter:
         self.rows = 0
         self._temporary = durable.temporary_beside(path)
         with _writing(path):
-            self._file = h5py.File(self._temporary, "w", libver="v110")
+            self._sink = _Sink(self._temporary)
+            self._file = h5py.File(self._sink, "w", libver="v110")
             self._file.attrs.update(format_version=FORMAT_VERSION, kind=kind, fingerprint=fingerprint)
 
     def append(
@@ -90,6 +91,7 @@ class SegmentWriter:
             self._extend("id", np.asarray(ids, dtype=np.int64))
             self._extend("sha256", _digest_rows(digests))
             self._extend_ragged("facts", [text.encode("utf-8", "surrogatepass") for text in facts])
+            self._sink.raise_error()
         self.rows += len(ids)
         return first
 
@@ -98,13 +100,14 @@ class SegmentWriter:
         with _writing(self.path):
             self._file.attrs["rows"] = self.rows
             self._file.close()
+            self._sink.close()
+            self._sink.raise_error()
         durable.publish(self._temporary, self.path, self.kind)
 
     def abandon(self) -> None:
         """Drop what was written."""
-        # A failed HDF5 file may fail again while closing; it is being thrown away.
-        with contextlib.suppress(OSError, RuntimeError, ValueError):
-            self._file.close()
+        self._file.close()
+        self._sink.close()
         self._temporary.unlink(missing_ok=True)
 
     def _extend(self, name: str, rows: Array) -> None:
@@ -126,6 +129,67 @@ class SegmentWriter:
         end = self._file[name].shape[0] if name in self._file else 0
         self._extend(name, np.frombuffer(b"".join(rows), dtype=np.uint8))
         self._extend(f"{name}_end", end + np.cumsum([len(row) for row in rows], dtype=np.int64))
+
+
+class _Sink:
+    """The file that HDF5 writes to; what fails is kept for :meth:`raise_error`, and HDF5 is told all is well.
+
+    HDF5 cannot drop a file whose writes fail: it tries again when the process ends, which then ended with a
+    segmentation fault (h5py 3.14, a full disk).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115  (closed by close())
+        self._error: OSError | None = None
+
+    def raise_error(self) -> None:
+        """Raise the first error that a write met."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def write(self, data: memoryview) -> int:
+        """Write all of ``data`` at the current position."""
+        rest = memoryview(data).cast("B")
+        while self._error is None and len(rest):
+            try:
+                rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                self._error = error
+        return memoryview(data).nbytes
+
+    def read(self, size: int = -1) -> bytes:
+        """Bytes from the current position; h5py takes only what has this method for a file."""
+        return self._file.read(size) or b""
+
+    def readinto(self, target: memoryview) -> int:
+        """Read into ``target``; what could not be written reads as zeros."""
+        view = memoryview(target).cast("B")
+        count = self._file.readinto(view) or 0
+        view[count:] = bytes(len(view) - count)
+        return len(view)
+
+    def truncate(self, size: int) -> int:
+        """Set the file's length."""
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self._error = self._error or error
+            return size
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move the position."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """The position."""
+        return self._file.tell()
+
+    def flush(self) -> None:
+        """Nothing is buffered; :mod:`vsearch.durable` forces the file to the disk."""
 
 
 class Segment:
