@@ -66,10 +66,8 @@ def main() -> None:
         wanted = [set(scan.nearest(q, K).ids.tolist()) for q in queries]
         recall = np.mean([len(w & set(exact(q).tolist())) / K for q, w in zip(queries, wanted, strict=True)])
         raw = [{int(hit.id) for hit in collection.search(q[np.newaxis], K)[0]} for q in queries]
-        same = [
-            graph.nearest(q, K, only).ids.tolist() == scan.nearest(q, K, only).ids.tolist()
-            for q in queries[:10]
-        ]
+        few = queries[:10]
+        same = [graph.nearest(q, K, only).ids.tolist() == scan.nearest(q, K, only).ids.tolist() for q in few]
         base, ours = median_ms(alone, queries), median_ms(exact, queries)
         figures = {
             "photos": len(stored),

@@ -10,15 +10,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import files
+from vsearch import Index, files
 from vsearch.catalog import Catalog, SegmentRow, photo_json
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
 from vsearch.encoders import resolve
 from vsearch.publisher import Publisher
 from vsearch.ranking import normalised
@@ -39,11 +40,12 @@ def clustered(count: int, dimension: int, seed: int, per_cluster: int = 50) -> n
 
 def make(place: Path, count: int) -> None:
     """An index of ``count`` photos at ``place``, published."""
-    bundle = resolve("photo")
-    settings = Settings(encoder=bundle.fingerprint, roots=("/photos",))
-    directory = IndexDirectory.create(place, settings, bundle.copy_to)
+    Index.create(place)
+    directory, bundle = IndexDirectory(place), resolve("photo")
+    settings = replace(directory.settings(), roots=("/photos",))
+    directory.write_settings(settings)
     vectors = clustered(count, bundle.specification.dimension, seed=1)
-    with Catalog(directory.catalog_file, ["/photos"], create=True) as catalog:
+    with Catalog(directory.catalog_file, ["/photos"]) as catalog:
         for number, start in enumerate(range(0, count, ROWS), start=1):
             _segment(directory, catalog, number, start, vectors[start : start + ROWS])
         Publisher(directory, settings, catalog, bundle.specification.dimension).publish()

@@ -117,13 +117,13 @@ def test_the_command_line_answers_lists_stdin_and_ids(
         "1",
         "--index",
         str(index.path),
-        input="\n".join([*names, "/nope.jpg"]).encode(),
+        stdin="\n".join([*names, "/nope.jpg"]).encode(),
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["query"] for line in lines] == [line["path"] for line in lines] == names
     assert b"/nope.jpg" in done.stderr and done.returncode == 0
     piped = command(
-        "query", "-", "--paths", "-k", "1", "--index", str(index.path), input=Path(names[0]).read_bytes()
+        "query", "-", "--paths", "-k", "1", "--index", str(index.path), stdin=Path(names[0]).read_bytes()
     )
     assert piped.stdout.decode().strip() == names[0]
 

@@ -24,7 +24,7 @@ SCAN_BYTES = 64 * 2**20
 Vectors = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-# The graph is asked for more than is wanted, and the exact comparison picks: recall@10 .9995 at 100,000.
+# The graph is asked for more than is wanted, and the exact comparison picks (docs/search.md).
 _OVERFETCH = 3
 _LEAST = 30
 

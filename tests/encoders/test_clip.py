@@ -1,0 +1,106 @@
+"""CLIP folders in the layout in which Immich publishes them, with models made here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+import vsearch
+from vsearch.encoders import Bundle, Encoder
+from vsearch.encoders.clip import TextHalf
+from vsearch.errors import EncoderError
+
+WORDS = {"<pad>": 0, "<unk>": 1, "red": 2, "green": 3, "blue": 4}
+SIZE, CONTEXT = 8, 6
+
+
+def save(path: Path, nodes: list, inputs: list, outputs: list, constants: list) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    graph = helper.make_graph(nodes, "clip", inputs, outputs, constants)
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture is its mean colour, a text the sum of its words' colours; one row at a time, as published."""
+    folder = tmp_path_factory.mktemp("encoders") / "colours"
+    save(
+        folder / "visual" / "model.onnx",
+        [helper.make_node("ReduceMean", ["image"], ["vector"], axes=[2, 3], keepdims=0)],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, 3])],
+        [],
+    )
+    table = np.array([[0, 0, 0], [0, 0, 0], [2, -1, -1], [-1, 2, -1], [-1, -1, 2]], np.float32)
+    save(
+        folder / "textual" / "model.onnx",
+        [
+            helper.make_node("Gather", ["table", "text"], ["words"], axis=0),
+            helper.make_node("ReduceSum", ["words", "one"], ["vector"], keepdims=0),
+        ],
+        [helper.make_tensor_value_info("text", TensorProto.INT32, [1, CONTEXT])],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array([1], np.int64), "one")],
+    )
+    tokenizer = Tokenizer(models.WordLevel(WORDS, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "textual" / "tokenizer.json"))
+    (folder / "textual" / "tokenizer_config.json").write_text(json.dumps({"pad_token": "<pad>"}))
+    text = {"context_length": CONTEXT, "tokenizer_kwargs": {"clean": "canonicalize"}}
+    (folder / "config.json").write_text(json.dumps({"embed_dim": 3, "text_cfg": text}))
+    preprocessing = {"size": [SIZE, SIZE], "mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
+    (folder / "visual" / "preprocess_cfg.json").write_text(json.dumps(preprocessing))
+    return folder
+
+
+@pytest.fixture
+def colours(tmp_path: Path, clip_folder: Path) -> vsearch.Index:
+    folder = tmp_path / "colours"
+    folder.mkdir()
+    for name in ("red", "lime", "blue"):
+        Image.new("RGB", (20, 10), name).save(folder / f"{name}.png")
+    made = vsearch.Index.create(tmp_path / "colours.vsearch", encoder=clip_folder)
+    made.add(folder)
+    return vsearch.Index.open(made.path)
+
+
+@pytest.mark.parametrize(("text", "name"), [("red", "red"), ("a GREEN, field!", "lime"), ("blue", "blue")])
+def test_words_find_pictures(colours: vsearch.Index, text: str, name: str) -> None:
+    assert Path(colours.query(text=text, k=1)[0].path).stem == name
+
+
+def test_words_and_pictures_mix_by_weight(colours: vsearch.Index) -> None:
+    picture = Image.new("RGB", (8, 8), "red")
+    assert Path(colours.query(picture, text="blue", text_weight=3, k=1)[0].path).stem == "blue"
+    assert Path(colours.query(picture, text="blue", text_weight=0.3, k=1)[0].path).stem == "red"
+
+
+def test_pictures_come_in_as_rgb_planes_scaled_by_mean_and_std(clip_folder: Path) -> None:
+    pixels = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+    pixels[1, ..., 0] = 255
+    vectors = Encoder(Bundle(clip_folder)).encode(pixels)
+    np.testing.assert_allclose(vectors, [[-1, -1, -1], [1, -1, -1]], atol=1e-6)
+
+
+def test_long_texts_are_cut_at_the_context(clip_folder: Path) -> None:
+    half = TextHalf(clip_folder)
+    np.testing.assert_array_equal(half.encode("red " * 50), half.encode("red " * CONTEXT))
+
+
+def test_a_copied_folder_keeps_name_and_fingerprint(clip_folder: Path, tmp_path: Path) -> None:
+    bundle = Bundle(clip_folder)
+    bundle.copy_to(tmp_path / "encoder")
+    copied = Bundle(tmp_path / "encoder")
+    assert (copied.info.name, copied.fingerprint) == ("colours", bundle.fingerprint)
+    (tmp_path / "encoder" / "textual" / "tokenizer.json").write_text("{}")
+    assert Bundle(tmp_path / "encoder").fingerprint != bundle.fingerprint
+    with pytest.raises(EncoderError, match=r"tokenizer\.json cannot be loaded"):
+        Encoder(Bundle(tmp_path / "encoder")).encode_text("red")
