@@ -23,8 +23,8 @@ from vsearch.records import Region, Relation
 
 Value = TypeVar("Value")
 
-# Measured on 90 photos x 24 alterations, and 3,341 pairs of near neighbours (docs/duplicates.md): whole pictures
-# agree in 0.78 of their blocks or more, others in 0.69 at most; pictures one of which is a part of the other in 0.72
+# Measured on 90 photos x 24 alterations, and 3,341 pairs of near neighbours (docs/duplicates.md): whole
+# pictures agree in 0.78 of their blocks or more, others in 0.69 at most; a picture and a part of it in 0.72
 # or more (98 of 100), others in 0.70 at most.
 _WHOLE_SHARE = 0.72
 _WHOLE_CORRELATION = 0.8
