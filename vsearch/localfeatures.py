@@ -127,21 +127,30 @@ def _judged(a: Features, b: Features, matrix: npt.NDArray[np.float64], inliers: 
     import cv2
 
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if not 0.2 < scale < 5:
+    covered = _laid(np.full(a.grey.shape, 255, np.uint8), matrix, b.grey.shape) == 255
+    if not 0.2 < scale < 5 or not covered.any():
         return None
-    h, w = b.grey.shape
-    # Shrinking a picture without averaging would leave noise where the other has none.
-    grey = cv2.GaussianBlur(a.grey, (0, 0), 0.5 / scale) if scale < 0.8 else a.grey
-    warped: Any = cv2.warpAffine(grey, matrix, (w, h), flags=cv2.INTER_LINEAR)
-    covered = (
-        cv2.warpAffine(np.full(a.grey.shape, 255, np.uint8), matrix, (w, h), flags=cv2.INTER_NEAREST) > 0
-    )
-    found = agreement.compare(warped, b.grey, covered, _BLOCK)
+    # Compared where the scene is larger: shrunk far enough, all statues look alike.
+    if scale >= 1:
+        found = _compared(a.grey, b.grey, matrix)
+    else:
+        found = _compared(b.grey, a.grey, cv2.invertAffineTransform(matrix))
     smaller = min(a.grey.size * scale**2, b.grey.size)
+    h, w = b.grey.shape
     ys, xs = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
-    if not len(ys):
-        return None
-    region = Region(
-        *(float(x) for x in (xs[0] / w, ys[0] / h, (xs[-1] + 1 - xs[0]) / w, (ys[-1] + 1 - ys[0]) / h))
-    )
+    box = (xs[0] / w, ys[0] / h, (xs[-1] + 1 - xs[0]) / w, (ys[-1] + 1 - ys[0]) / h)
+    region = Region(*map(float, box))
     return Fit(inliers, found.share, found.textured, float(covered.sum()) / smaller, scale, region)
+
+
+def _compared(small: Grey, large: Grey, matrix: Any) -> agreement.Agreement:
+    """The agreement of ``small``, enlarged by ``matrix``, with ``large``."""
+    covered = _laid(np.full(small.shape, 255, np.uint8), matrix, large.shape) == 255
+    return agreement.compare(_laid(small, matrix, large.shape), large, covered, _BLOCK)
+
+
+def _laid(grey: Grey, matrix: Any, shape: tuple[int, ...]) -> Grey:
+    import cv2
+
+    laid: Any = cv2.warpAffine(grey, matrix, (shape[1], shape[0]), flags=cv2.INTER_LINEAR)
+    return np.asarray(laid, np.uint8)
