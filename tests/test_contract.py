@@ -122,6 +122,20 @@ def test_all_photos_are_streamed(index: Any, made: vsearch.Index) -> None:
     assert [p.id for p in index.photos()] == [p.id for p in made.photos()]
 
 
+def test_duplicates_are_the_same(index: Any, made: vsearch.Index) -> None:
+    assert index.duplicates() == made.duplicates()
+
+
+def test_filters(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:
+    found = index.query(photo, where="format = png and width > 10", k=None)
+    assert found
+    assert all(match.path.endswith(".png") for match in found)
+    assert found == made.query(photo, where="format = png and width > 10", k=None)
+    assert index.query(photo, since="2020") == []
+    with pytest.raises(vsearch.UsageError, match="colour"):
+        index.query(photo, where="colour = red")
+
+
 def test_facts_and_thumbnail(index: Any, photo: vsearch.Photo) -> None:
     found = index.photo(str(photo.id))
     assert (found.id, found.file, found.sha256, found.facts) == (

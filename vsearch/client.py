@@ -13,12 +13,16 @@ import httpx
 from vsearch import errors, files, images
 from vsearch.question import Crop, Picture
 from vsearch.records import (
+    DuplicateGroup,
+    DuplicateMember,
+    DuplicatePhoto,
     EncoderInfo,
     FileStat,
     IndexStatus,
     Match,
     Photo,
     PhotoFacts,
+    Region,
     Skipped,
     SyncReport,
 )
@@ -189,6 +193,24 @@ class Client:
         """The photo folders, absolute, on the server."""
         return list(self.status().roots)
 
+    def duplicates(
+        self,
+        *,
+        kinds: Sequence[str] = (),
+        within: str | os.PathLike[str] | None = None,
+        keep: str = "largest,oldest",
+    ) -> list[DuplicateGroup]:
+        """Groups of photos that are one picture; see :meth:`vsearch.Index.duplicates`."""
+        given: dict[str, Any] = {"kind": list(kinds), "keep": keep, "limit": 1000}
+        if within is not None:
+            given["within"] = os.fspath(within)
+        groups: list[DuplicateGroup] = []
+        while True:
+            page = self._again("GET", f"{_API}/duplicates", params={**given, "offset": len(groups)}).json()
+            groups.extend(_group(fields) for fields in page["groups"])
+            if not page["groups"] or len(groups) >= page["total"]:
+                return groups
+
     def cameras(self) -> dict[str, int]:
         """How many photos each camera took, most first."""
         cameras: dict[str, int] = self._again("GET", f"{_API}/server").json()["cameras"]
@@ -347,6 +369,21 @@ def _photo(fields: dict[str, Any]) -> Photo:
         reason=fields["reason"],
         remedy=fields["remedy"],
     )
+
+
+def _group(fields: dict[str, Any]) -> DuplicateGroup:
+    members = [
+        DuplicateMember(
+            **{
+                **member,
+                "photo": DuplicatePhoto(**member["photo"]),
+                "region": Region(**member["region"]) if member["region"] else None,
+            }
+        )
+        for member in fields["members"]
+    ]
+    representative = DuplicatePhoto(**fields["representative"])
+    return DuplicateGroup(representative, members, fields["keep"], fields["why"])
 
 
 def _retry_after(response: httpx.Response) -> float:

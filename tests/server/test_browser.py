@@ -285,6 +285,38 @@ def test_axe_finds_nothing(browser: playwright.Browser, album_server: Server, sc
     tab.context.close()
 
 
+def test_duplicates_side_by_side_and_a_decision(tab: Tab) -> None:
+    tab.page.get_by_role("link", name="Duplicates").click()
+    groups = tab.page.locator(".group")
+    playwright.expect(groups.first).to_be_visible(timeout=60_000)
+    assert "view=duplicates" in tab.page.url
+    before = tab.page.locator(".group li").count()
+    assert groups.first.locator(".kept").count() == 1
+    tab.page.get_by_role("button", name="is not a duplicate").first.click()
+    playwright.expect(tab.page.get_by_role("button", name="Undo")).to_be_focused(timeout=60_000)
+    assert tab.page.locator(".group li").count() < before
+    tab.page.get_by_role("button", name="Undo").click()
+    playwright.expect(tab.page.locator(".group li")).to_have_count(before, timeout=60_000)
+    tab.page.go_back()
+    playwright.expect(tab.cards().first).to_be_visible()
+
+
+def test_filters_by_folder_and_date(browser: playwright.Browser, index: vsearch.Index, photos: Path) -> None:
+    with Server(index.path) as server:
+        tab = Tab(browser, server.url)
+        playwright.expect(tab.cards()).to_have_count(12)
+        tab.page.locator("#filter-button").click()
+        tab.page.get_by_label("Folder").fill("day0")
+        tab.page.get_by_label("Folder").press("Tab")
+        playwright.expect(tab.cards()).to_have_count(6)
+        tab.cards().first.locator(".pick").click()
+        tab.found()
+        assert tab.cards().count() == 6
+        tab.page.get_by_label("From").fill("2020-01-01")
+        playwright.expect(tab.page.locator("#summary")).to_contain_text("No photo")  # none has a date
+        tab.context.close()
+
+
 def test_the_token_is_asked_for_once(browser: playwright.Browser, album_index: Path) -> None:
     with Server(album_index, VSEARCH_TOKEN=TOKEN) as server:
         tab = Tab(browser, f"{server.url}/?image=3")

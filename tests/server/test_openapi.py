@@ -29,6 +29,9 @@ def test_the_document_names_what_there_is(served_index: Path) -> None:
     assert set(document["paths"]) == {
         "/api/v1/query",
         "/api/v1/query/upload",
+        "/api/v1/duplicates",
+        "/api/v1/duplicates/decisions",
+        "/api/v1/duplicates/decisions/{name}",
         "/api/v1/pictures",
         "/api/v1/pictures/{name}",
         "/api/v1/photos",

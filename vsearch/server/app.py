@@ -15,7 +15,7 @@ from vsearch.server.adding import Adder
 from vsearch.server.metrics import Measured, Metrics
 from vsearch.server.options import Options
 from vsearch.server.pictures import Pictures
-from vsearch.server.routes import page, photos, queries, service
+from vsearch.server.routes import duplicates, page, photos, queries, service
 from vsearch.server.security import Guard
 from vsearch.server.service import Service
 from vsearch.server.workers import Workers
@@ -41,7 +41,7 @@ def create_app(index: Index, options: Options) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.service = served
-    for topic in (queries, photos, service, page):
+    for topic in (queries, photos, duplicates, service, page):
         app.include_router(topic.router)
     problems.install(app)
     app.add_middleware(Guard, options=options)

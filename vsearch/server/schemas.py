@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MOST_PICTURES = 16
 MOST_MATCHES = 10_000
@@ -154,6 +154,81 @@ class Status(Model):
     bytes: dict[str, int]
     roots: list[str]
     dead: dict[str, int]
+
+
+class Region(Model):
+    """A part of a picture, as fractions of its width and height."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class DuplicatePhoto(Model):
+    """A photo of a duplicate group."""
+
+    id: str
+    path: str
+    sha256: str
+    width: int
+    height: int
+    bytes: int
+    mtime_ns: int
+    format: str
+    taken_at: str | None
+    sharpness: float | None
+
+
+class DuplicateMember(Model):
+    """A photo and how it is related to its group's representative."""
+
+    photo: DuplicatePhoto
+    kind: Literal["identical", "altered", "turned", "cropped", "burst"]
+    hash_distance: int | None
+    score: float
+    seconds: float | None
+    region: Region | None
+
+
+class DuplicateGroup(Model):
+    """Photos that are each related to one of them; `keep` is the id of the one that the rules would keep."""
+
+    representative: DuplicatePhoto
+    members: list[DuplicateMember]
+    keep: str
+    why: str
+
+
+class Duplicates(Model):
+    """A page of groups, of `total`."""
+
+    groups: list[DuplicateGroup]
+    total: int
+
+
+class Decide(Model):
+    """`not-duplicates` of two photos, or `keep` of one, by id."""
+
+    what: Literal["not-duplicates", "keep"]
+    photos: list[Annotated[str, Field(pattern=ID)]] = Field(min_length=1, max_length=2)
+
+    @model_validator(mode="after")
+    def _as_many_as_needed(self) -> Decide:
+        needed = 1 if self.what == "keep" else 2
+        if len(self.photos) != needed:
+            raise ValueError(f"{self.what} is decided about {needed} photos")
+        return self
+
+
+class Decision(Model):
+    """A decision, stored by what the files hold, so that it outlives moves."""
+
+    id: str
+    what: Literal["not-duplicates", "keep"]
+    sha256: list[str]
+    paths: list[str]
+    made_at: str
 
 
 class Adding(Model):

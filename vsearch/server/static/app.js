@@ -2,6 +2,7 @@
 
 import { call, login, original, post, Refused, send, thumbnail } from "./api.js";
 import { Cropper } from "./crop.js";
+import { Duplicates } from "./duplicates.js";
 import { Grid, nameOf } from "./grid.js";
 import { filtersOf, isQuery, read, requestOf, resultsKey, write } from "./state.js";
 import { Viewer } from "./viewer.js";
@@ -16,10 +17,11 @@ let state = read();
 let shown = null;
 let started = 0;
 
+const say = (text) => (byId("summary").textContent = text);
 const grid = new Grid(byId("results"), byId("end"), (what, item) => act(what, item.id));
+const duplicates = new Duplicates(byId("groups"), act, say);
 const viewer = new Viewer(act);
 const cropper = new Cropper();
-const say = (text) => (byId("summary").textContent = text);
 
 function go(change, replace = false) {
   state = { ...state, ...change };
@@ -60,6 +62,14 @@ async function render() {
   shown = resultsKey(state);
   scrollTo(0, 0);
   started = performance.now();
+  const tidying = state.view === "duplicates";
+  for (const link of document.querySelectorAll("[data-view]")) {
+    if ((link.dataset.view === "duplicates") === tidying) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  byId("results").hidden = byId("end").hidden = tidying;
+  byId("groups").hidden = !tidying;
+  if (tidying) return guarded(() => duplicates.show(state.under));
   say("Searching\u2026");
   await guarded(() => grid.restart(isQuery(state) ? matches() : listing()));
 }
@@ -293,6 +303,12 @@ function listen() {
     searchBy(event.dataTransfer.files);
   });
   byId("clear").addEventListener("click", () => go({ image: [], minus: [], crop: "", text: "" }));
+  for (const link of document.querySelectorAll("[data-view]")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      go({ ...read(""), view: link.dataset.view === "duplicates" ? "duplicates" : "" });
+    });
+  }
   byId("home").addEventListener("click", (event) => {
     event.preventDefault();
     go({ ...read(""), photo: "" });
