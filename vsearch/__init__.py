@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vsearch.client import Client, connect
     from vsearch.errors import (
         CollectionError,
         EncoderError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Client",
     "CollectionError",
     "DuplicateGroup",
     "DuplicateMember",
@@ -68,10 +70,12 @@ __all__ = [
     "UsageError",
     "VersionMismatch",
     "VsearchError",
+    "connect",
 ]
 _ERRORS = {name for name in __all__ if name.endswith(("Error", "Mismatch")) or name.startswith("Index")}
 _HOMES = dict.fromkeys(_ERRORS, "errors")
 _HOMES |= {"Index": "index", "Progress": "updates", "IndexStatus": "records"}
+_HOMES |= dict.fromkeys(("Client", "connect"), "client")
 
 
 def __getattr__(name: str) -> Any:

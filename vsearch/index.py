@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vsearch import durable, files, health, rebuild, updates
-from vsearch.answering import Answering
+from vsearch.browsing import Browsable, is_id
 from vsearch.catalog import Catalog
 from vsearch.collection import Generations
 from vsearch.compaction import dead_bytes
@@ -32,7 +32,7 @@ from vsearch.updates import OnProgress, Writable
 PathLike = str | os.PathLike[str]
 
 
-class Index(Answering, TidyIndex):
+class Index(Browsable, TidyIndex):
     """An index of photos on disk.
 
     Make one with :meth:`create` or :meth:`open`.  Reading needs no lock and sees the published generation;
@@ -246,7 +246,7 @@ class Index(Answering, TidyIndex):
 
     def photo(self, photo_id: str) -> Photo | None:
         """The photo with the ``id`` of a :class:`Match`, or ``None``."""
-        return self._reading().get(int(photo_id)) if photo_id.isdecimal() else None
+        return self._reading().get(int(photo_id)) if is_id(photo_id) else None
 
     def thumbnail(self, photo_id: str) -> bytes | None:
         """The JPEG thumbnail of a photo, longest side 256 pixels, or ``None``."""

@@ -129,6 +129,30 @@ class Catalog:
         """All photos by id, streamed."""
         return self._paged("state = ?", state) if state else self._paged("1")
 
+    def page(
+        self,
+        state: Literal["ready", "failed"],
+        limit: int,
+        *,
+        after: int,
+        newest: bool,
+        condition: str,
+        parameters: Sequence[object],
+    ) -> list[Photo]:
+        """At most ``limit`` photos in ``state`` that meet an SQL condition, beyond the id ``after``."""
+        beyond, order = ("id < ?", "DESC") if newest else ("id > ?", "ASC")
+        wanted = f"state = ? AND {beyond} AND ({condition}) ORDER BY id {order} LIMIT ?"
+        return list(self._many(wanted, state, after, *parameters, limit))
+
+    def cameras(self) -> list[tuple[str, int]]:
+        """Every camera of a ready photo and how many it took, most first."""
+        query = (
+            "SELECT camera, count(*) FROM photos WHERE state = 'ready' AND camera IS NOT NULL "
+            "GROUP BY camera ORDER BY count(*) DESC, camera"
+        )
+        with self._errors():
+            return [(str(camera), int(count)) for camera, count in self._db.execute(query)]
+
     def below(self, root: str, folder: str) -> Iterator[Photo]:
         """Every photo under ``folder`` (relative to ``root``; ``""`` for all), streamed by id."""
         if not folder:

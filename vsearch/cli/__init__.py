@@ -54,6 +54,7 @@ from vsearch.cli import (  # noqa: E402
     mending,
     querying,
     reporting,
+    serving,
     syncing,
     training,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "mending",
     "querying",
     "reporting",
+    "serving",
     "syncing",
     "training",
 ]

@@ -32,6 +32,8 @@ _BATCH_ROWS = 5000  # get_max_batch_size() of chromadb 1.5 is 5461
 # smallest threshold Chroma takes is 2, which makes the next two records write everything.
 _WRITE_NEVER = 2**31 - 1
 _WRITE_NOW = 2
+# Chroma shares what clients of one path hold, but looks it up, and drops it, without a lock.
+_opening = threading.RLock()
 _MEND = "run `vsearch check`, then `vsearch rebuild` if it says so"
 
 
@@ -77,13 +79,15 @@ class Collection:
     """One open generation.  Use :meth:`close`, or as a context manager, when done."""
 
     def __init__(self, folder: Path) -> None:
-        self._client = _client(folder)
+        with _opening:
+            self._client = _client(folder)
         self._closing: Callable[[], None] | None = None
         try:
             self._photos = self._client.get_collection(_NAME, embedding_function=None)
             self._load()
         except BaseException:
-            self._client.close()
+            with _opening:
+                self._client.close()
             raise
 
     def __enter__(self) -> Collection:
@@ -95,7 +99,8 @@ class Collection:
     def close(self) -> None:
         """Let go of the files."""
         closing, self._closing = self._closing, None
-        (closing or self._client.close)()
+        with _opening:
+            (closing or self._client.close)()
 
     def on_close(self, closing: Callable[[], None]) -> None:
         """Let ``closing`` do it, which calls :meth:`close` itself among other things."""

@@ -7,15 +7,27 @@ its full decode.
 """
 
 from vsearch.images.decoding import Box, Decoded, decode, read_picture, read_pixels
-from vsearch.images.opening import MAX_MEGAPIXELS, Source, from_array
+from vsearch.images.opening import (
+    MAX_MEGAPIXELS,
+    Measure,
+    Source,
+    as_file,
+    from_array,
+    measure,
+    name_of,
+)
 
 __all__ = [
     "MAX_MEGAPIXELS",
     "Box",
     "Decoded",
+    "Measure",
     "Source",
+    "as_file",
     "decode",
     "from_array",
+    "measure",
+    "name_of",
     "read_picture",
     "read_pixels",
 ]

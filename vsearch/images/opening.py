@@ -11,6 +11,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from vsearch.errors import PhotoError, UsageError
+from vsearch.images import exif
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
 
@@ -52,6 +54,15 @@ with contextlib.suppress(OSError, AttributeError):
     ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a header says: Pillow's name of the format, and the upright size in pixels."""
+
+    format: str
+    width: int
+    height: int
+
+
 @contextlib.contextmanager
 def opened(source: Source, max_megapixels: float, name: str) -> Iterator[Image.Image]:
     """The picture, opened but not decoded; every failure is a PhotoError."""
@@ -71,6 +82,37 @@ def opened(source: Source, max_megapixels: float, name: str) -> Iterator[Image.I
     except Exception as error:  # Pillow's decoders raise whatever their parsers stumble over
         kind = image.format if image is not None else None
         raise _explained(error, kind, name, max_megapixels) from error
+
+
+def measure(source: Source, max_megapixels: float = MAX_MEGAPIXELS, *, name: str | None = None) -> Measure:
+    """Format and size of a picture from its header alone.
+
+    Raises:
+        PhotoError: it is no picture, or larger than ``max_megapixels``.
+    """
+    with opened(source, max_megapixels, name or name_of(source)) as image:
+        # Reading the EXIF of a PNG decodes the picture, unless its header had some already.
+        tags = exif.tags_of(image) if image.format != "PNG" or "exif" in image.info else {}
+        width, height = exif.turned_size(image.size, exif.orientation(image, tags))
+        return Measure(image.format or "", width, height)
+
+
+def as_file(source: Source) -> bytes:
+    """The bytes of a picture file: those of the file itself, or a PNG of a Pillow picture or an array.
+
+    Raises:
+        PhotoError: the file cannot be read, or the array is no picture.
+    """
+    if isinstance(source, np.ndarray):
+        source = from_array(source)
+    if isinstance(source, Image.Image):
+        file = io.BytesIO()
+        source.save(file, "PNG")
+        return file.getvalue()
+    try:
+        return _binary(source).read()
+    except OSError as error:
+        raise _unreadable(error, name_of(source)) from error
 
 
 def _open_file(

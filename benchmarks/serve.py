@@ -1,0 +1,174 @@
+"""The server under load: ``python benchmarks/serve.py PHOTOS [--seconds N] [--clients N]``.
+
+Indexes a copy of up to 400 of PHOTOS, serves it with --allow-add on 127.0.0.1, and measures
+
+1. questions by id over HTTP against the same questions in a loop of ``Index.query``, in this process;
+2. many clients at once, asking by id and by upload while one adds photos: failures, p50 and p99;
+3. the server's memory before and after 10,000 questions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+from PIL import Image
+
+import vsearch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.serving import Server
+
+K = 10
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+def copied(photos: Path, folder: Path, most: int) -> list[Path]:
+    """Copies of ``most`` photos: the benchmark adds to their folder."""
+    found = sorted(p for p in photos.rglob("*") if p.suffix.lower() in SUFFIXES)[:most]
+    folder.mkdir()
+    return [Path(shutil.copy(p, folder / f"{n:04d}{p.suffix.lower()}")) for n, p in enumerate(found)]
+
+
+def variants(path: Path) -> list[bytes]:
+    """New photos, endlessly different: one photo with one pixel changed each time."""
+    with Image.open(path) as image:
+        picture = image.convert("RGB")
+    made = []
+    for n in range(400):
+        picture.putpixel((n % picture.width, n // picture.width), (n % 256, 0, 255))
+        data = io.BytesIO()
+        picture.save(data, "PNG")
+        made.append(data.getvalue())
+    return made
+
+
+def rate(ask: Callable[[str], object], ids: list[str], seconds: float, threads: int) -> float:
+    """Questions a second."""
+    until = time.perf_counter() + seconds
+
+    def loop(turn: int) -> int:
+        done = 0
+        for photo_id in itertools.islice(itertools.cycle(ids), turn, None):
+            if time.perf_counter() > until:
+                return done
+            ask(photo_id)
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(loop, range(threads))) / seconds
+
+
+def throughput(index: vsearch.Index, server: Server, ids: list[str], seconds: float) -> None:
+    """By id, over HTTP against in process."""
+    known = {photo_id: index.photo(photo_id) for photo_id in ids}
+    ours, http = [], []
+    with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
+        url = "/api/v1/photos/{}/similar?k=10"
+        for _ in range(3):  # in turns, so that a busy machine is busy for both
+            ours.append(rate(lambda i: index.query(known[i], k=K), ids, seconds / 3, 1))
+            http.append(rate(lambda i: client.get(url.format(i)).raise_for_status(), ids, seconds / 3, 4))
+    a, b = statistics.median(ours), statistics.median(http)
+    print(f"by id: Index.query in a loop {a:.0f}/s, over HTTP {b:.0f}/s, ratio {b / a:.2f}")
+
+
+class Load:
+    """Counts and times answers of many clients."""
+
+    def __init__(self, server: Server, ids: list[str], photos: list[Path], new: list[bytes]) -> None:
+        self.url = server.url
+        self.ids = ids
+        self.photos = [path.read_bytes() for path in photos[:20]]
+        self.new = iter(new)
+        self.lock = threading.Lock()
+        self.times: dict[str, list[float]] = {"by id": [], "by upload": [], "add": []}
+        self.failed: list[str] = []
+
+    def ask(self, kind: str, until: float, turn: int) -> None:
+        with httpx.Client(base_url=self.url, timeout=120, trust_env=False) as client:
+            while time.perf_counter() < until:
+                turn += 1
+                started = time.perf_counter()
+                try:
+                    answer = self._send(client, kind, turn)
+                except httpx.HTTPError as error:
+                    self.failed.append(f"{kind}: {error!r}")
+                    continue
+                if answer.is_error:
+                    self.failed.append(f"{kind}: {answer.status_code} {answer.text}")
+                self.times[kind].append(time.perf_counter() - started)
+
+    def _send(self, client: httpx.Client, kind: str, turn: int) -> httpx.Response:
+        if kind == "by id":
+            return client.get(f"/api/v1/photos/{self.ids[turn % len(self.ids)]}/similar?k={K}")
+        if kind == "by upload":
+            return client.post("/api/v1/query/upload", files={"image": self.photos[turn % len(self.photos)]})
+        with self.lock:
+            return client.post("/api/v1/photos", files={"file": next(self.new)})
+
+    def run(self, clients: int, seconds: float) -> None:
+        until = time.perf_counter() + seconds
+        kinds = ["add", *("by upload" if n % 5 == 0 else "by id" for n in range(clients))]
+        with ThreadPoolExecutor(len(kinds)) as pool:
+            list(pool.map(lambda pair: self.ask(pair[1], until, pair[0]), enumerate(kinds)))
+
+    def report(self, seconds: float) -> None:
+        for kind, times in self.times.items():
+            cut = statistics.quantiles(times, n=100) if len(times) > 1 else [0.0] * 99
+            print(
+                f"{kind:10}{len(times):7} answers {len(times) / seconds:6.0f}/s   "
+                f"p50 {cut[49] * 1000:6.0f} ms   p99 {cut[98] * 1000:6.0f} ms"
+            )
+        print(f"failed: {len(self.failed)}", *self.failed[:5], sep="\n  ")
+
+
+def memory(server: Server, ids: list[str], questions: int) -> None:
+    """Resident memory after a tenth of the questions, and after all."""
+    process = psutil.Process(server.process.pid)
+    with httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
+        sizes = []
+        for part in range(10):
+            for n in range(questions // 10):
+                client.get(f"/api/v1/photos/{ids[(part + n) % len(ids)]}/similar?k={K}").raise_for_status()
+            sizes.append(process.memory_info().rss / 2**20)
+    shown = " ".join(f"{size:.0f}" for size in sizes)
+    print(f"memory over {questions} questions, MiB: {shown}; last to first {sizes[-1] / sizes[0]:.3f}")
+
+
+def main() -> None:
+    """Measure as the command line asks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--most", type=int, default=400, help="photos to index")
+    parser.add_argument("--questions", type=int, default=10_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        photos = copied(options.photos, Path(folder, "photos"), options.most)
+        index = vsearch.Index.create(Path(folder, "made.vsearch"))
+        index.add(Path(folder, "photos"))
+        ids = [str(photo.id) for photo in index.photos()]
+        with Server(index.path, "--allow-add") as server:
+            throughput(index, server, ids, options.seconds)
+            load = Load(server, ids, photos, variants(photos[0]))
+            load.run(options.clients, options.seconds)
+            load.report(options.seconds)
+            memory(server, ids, options.questions)
+
+
+if __name__ == "__main__":
+    main()

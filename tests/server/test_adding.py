@@ -1,0 +1,102 @@
+"""Adding by upload: nothing acknowledged is ever lost."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+import vsearch
+from tests import album
+from tests.serving import Server, eventually
+
+
+def upload(url: str, data: bytes) -> httpx.Response:
+    return httpx.post(f"{url}/api/v1/photos", files={"file": data}, timeout=60, trust_env=False)
+
+
+def test_uploads_at_once_share_a_generation(index: vsearch.Index, tmp_path: Path) -> None:
+    pictures = [album.write(tmp_path / "new" / f"{n}.png", 400 + n).read_bytes() for n in range(12)]
+    with Server(index.path, "--allow-add") as server, vsearch.connect(server.url) as client:
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda data: upload(server.url, data), pictures))
+        assert [a.status_code for a in answers] == [201] * 12
+        assert [a.json()["added"] for a in answers] == [1] * 12
+        for data in pictures:
+            assert client.query(data, k=1)[0].kind == "identical"
+        assert client.status().photos == 24
+        assert client.status().generation < 12
+
+
+def test_the_folder_must_be_chosen_among_several(index: vsearch.Index, tmp_path: Path) -> None:
+    other = album.write(tmp_path / "other" / "x.png", 60).parent
+    index.add(other)
+    new = album.write(tmp_path / "new.png", 61)
+    with Server(index.path, "--allow-add") as server, vsearch.connect(server.url) as client:
+        with pytest.raises(vsearch.UsageError, match="root"):
+            client.add(new)
+        with pytest.raises(vsearch.UsageError, match="root"):
+            client.add(new, root="../..")
+        assert client.add(new, root="other").added == 1
+        assert len(list((other / "vsearch uploads").rglob("*.png"))) == 1
+
+
+def test_a_client_of_a_server_that_takes_nothing(index: vsearch.Index, tmp_path: Path) -> None:
+    new = album.write(tmp_path / "new.png", 62)
+    with (
+        Server(index.path) as server,
+        vsearch.connect(server.url) as client,
+        pytest.raises(vsearch.ServerError, match="--allow-add"),
+    ):
+        client.add(new)
+
+
+def test_another_writer_is_waited_for(index: vsearch.Index, tmp_path: Path) -> None:
+    data = album.write(tmp_path / "new.png", 63).read_bytes()
+    answers: list[httpx.Response] = []
+    with Server(index.path, "--allow-add") as server, server.http() as http:
+        with index._directory.writing():
+            sending = threading.Thread(target=lambda: answers.append(upload(server.url, data)))
+            sending.start()
+            eventually(lambda: http.get("/api/v1/server").json()["adding"]["busy"])
+            assert http.get("/api/v1/server").json()["adding"]["waiting"] == 1
+            assert not answers
+        sending.join(60)
+    assert [answer.status_code for answer in answers] == [201]
+
+
+def test_kill_9_loses_nothing_acknowledged(index: vsearch.Index, tmp_path: Path) -> None:
+    acknowledged: list[bytes] = []
+    pictures = iter([album.write(tmp_path / "new" / f"{n}.png", 700 + n).read_bytes() for n in range(400)])
+    lock = threading.Lock()
+
+    def send(server: Server) -> None:
+        while True:
+            with lock:
+                data = next(pictures)
+            try:
+                answer = upload(server.url, data)
+            except httpx.HTTPError:
+                return  # the server was killed
+            if answer.status_code == 201:
+                acknowledged.append(data)
+
+    for _ in range(2):
+        server = Server(index.path, "--allow-add")
+        before = len(acknowledged)
+        threads = [threading.Thread(target=send, args=(server,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(acknowledged) >= before + 8)  # noqa: B023
+        server.kill()
+        for thread in threads:
+            thread.join(60)
+    with Server(index.path, "--allow-add") as server, vsearch.connect(server.url) as client:
+        saved = len(list(tmp_path.rglob("vsearch uploads/*/*.png")))
+        assert saved >= len(acknowledged)
+        eventually(lambda: client.status().photos == 12 + saved)  # also what was saved and not acknowledged
+        for data in acknowledged:
+            assert client.query(data, k=1)[0].kind == "identical"

@@ -1,0 +1,220 @@
+"""The HTTP API as programs see it: pictures, caching, problems."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+
+import vsearch
+from tests import album
+from tests.serving import Server, eventually
+
+PROBLEM = "application/problem+json"
+
+
+def first_photo(http: httpx.Client) -> dict[str, object]:
+    photo: dict[str, object] = http.get("/api/v1/photos", params={"limit": 1}).json()["photos"][0]
+    return photo
+
+
+def problem_of(response: httpx.Response, status: int, word: str) -> dict[str, object]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == PROBLEM
+    problem: dict[str, object] = response.json()
+    assert problem["type"] == f"urn:vsearch:problem:{word}"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert "\n" not in str(problem["detail"])
+    return problem
+
+
+def test_query_by_upload_in_one_step(http: httpx.Client, served_photos: Path) -> None:
+    path = served_photos / "day0" / "photo000.png"
+    response = http.post(
+        "/api/v1/query/upload", files={"image": path.read_bytes()}, data={"request": json.dumps({"k": 3})}
+    )
+    matches = response.json()["matches"]
+    assert [m["rank"] for m in matches] == [1, 2, 3]
+    assert (matches[0]["path"], matches[0]["kind"]) == (str(path), "identical")
+
+
+def test_uploads_to_be_like_and_unlike(http: httpx.Client, served_photos: Path) -> None:
+    plus, minus = (served_photos / "day0" / f"photo00{n}.png" for n in (0, 2))
+    files = [("image", plus.read_bytes()), ("minus", minus.read_bytes())]
+    matches = http.post("/api/v1/query/upload", files=files, data={"request": '{"k": 12}'}).json()["matches"]
+    assert matches[0]["path"] == str(plus)
+    assert matches[-1]["path"] == str(minus)
+
+
+def test_offset_continues_where_the_page_before_ended(http: httpx.Client) -> None:
+    photo = first_photo(http)["id"]
+    whole = http.get(f"/api/v1/photos/{photo}/similar", params={"k": 12}).json()["matches"]
+    page = http.get(f"/api/v1/photos/{photo}/similar", params={"k": 5, "offset": 5}).json()
+    assert page["matches"] == whole[5:10]
+    assert page["more"]
+    last = http.get(f"/api/v1/photos/{photo}/similar", params={"k": 5, "offset": 10}).json()
+    assert last["matches"] == whole[10:]
+    assert not last["more"]
+
+
+def test_an_uploaded_picture_has_a_name_and_a_thumbnail(http: httpx.Client, served_photos: Path) -> None:
+    data = (served_photos / "day0" / "photo000.png").read_bytes()
+    uploaded = http.post("/api/v1/pictures", files={"image": data})
+    assert uploaded.status_code == 201
+    assert (uploaded.json()["width"], uploaded.json()["height"]) == (96, 64)
+    name = uploaded.json()["picture"]
+    assert http.get(f"/api/v1/pictures/{name}").headers["content-type"] == "image/jpeg"
+    matches = http.post("/api/v1/query", json={"images": [name], "k": 1}).json()["matches"]
+    assert matches[0]["kind"] == "identical"
+
+
+def test_pictures_that_were_dropped_are_asked_for_again(http: httpx.Client) -> None:
+    name = "picture:" + "0" * 64
+    problem_of(http.post("/api/v1/query", json={"images": [name]}), 404, "picture-dropped")
+    problem_of(http.get(f"/api/v1/pictures/{name}"), 404, "picture-dropped")
+
+
+@pytest.mark.parametrize("what", ["thumbnail", "original"])
+def test_pictures_are_cached_by_etag(http: httpx.Client, what: str) -> None:
+    photo = first_photo(http)
+    url = f"/api/v1/photos/{photo['id']}/{what}"
+    response = http.get(url)
+    assert response.headers["cache-control"].startswith("private")
+    again = http.get(url, headers={"If-None-Match": response.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == response.headers["etag"]
+    assert http.get(url, headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_the_original_is_the_file_and_takes_ranges(http: httpx.Client) -> None:
+    photo = first_photo(http)
+    data = Path(str(photo["root"]), str(photo["path"])).read_bytes()
+    url = f"/api/v1/photos/{photo['id']}/original"
+    assert http.get(url).content == data
+    part = http.get(url, headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, data[10:20])
+
+
+def test_answers_without_secrets_are_not_stored(http: httpx.Client) -> None:
+    assert http.get("/api/v1/status").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "body", "status", "word"),
+    [
+        ("GET", "/api/v1/photos/999999", None, 404, "not-found"),
+        ("GET", "/api/v1/photos/999999/thumbnail", None, 404, "not-found"),
+        ("GET", "/api/v1/photos/999999/original", None, 404, "not-found"),
+        ("GET", "/api/v1/photos/..%2F1/original", None, 404, "not-found"),
+        ("GET", "/api/v1/photos/abc", None, 422, "invalid"),
+        ("GET", "/api/v1/photos?limit=0", None, 422, "invalid"),
+        ("GET", "/api/v1/nothing", None, 404, "not-found"),
+        ("GET", "/static/..%2Fapp.py", None, 404, "not-found"),
+        ("PUT", "/api/v1/query", None, 405, "method-not-allowed"),
+        ("POST", "/api/v1/query", b"", 422, "invalid"),
+        ("POST", "/api/v1/query", b"{", 422, "invalid"),
+        ("POST", "/api/v1/query", b"{}", 422, "usage"),
+        ("POST", "/api/v1/query", b'{"images": ["999999"]}', 404, "not-found"),
+        ("POST", "/api/v1/query", b'{"images": ["/etc/passwd"]}', 422, "invalid"),
+        ("POST", "/api/v1/query", b'{"images": ["1"], "kk": 5}', 422, "invalid"),
+        ("POST", "/api/v1/query", b'{"images": ["1"], "min_score": NaN}', 422, "invalid"),
+        ("POST", "/api/v1/query", b'{"images": ["1"], "weights": [1, 2]}', 422, "usage"),
+        ("POST", "/api/v1/query", b'{"images": ["2"], "crop": [5000, 0, 9, 9]}', 422, "usage"),
+        ("POST", "/api/v1/photos", None, 422, "invalid"),
+    ],
+)
+def test_bad_requests_are_problems(
+    http: httpx.Client, method: str, url: str, body: bytes | None, status: int, word: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    problem_of(http.request(method, url, content=body, headers=headers), status, word)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"garbage", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\xff\xd8\xff"]
+)
+@pytest.mark.parametrize("url", ["/api/v1/query/upload", "/api/v1/pictures"])
+def test_garbage_uploads_say_what_is_wrong(http: httpx.Client, url: str, data: bytes) -> None:
+    problem = problem_of(http.post(url, files={"image": ("../../x.jpg", data)}), 422, "photo")
+    assert problem["reason"]
+    assert problem["remedy"]
+
+
+def test_a_failed_photo_has_facts_but_no_pictures(http: httpx.Client) -> None:
+    failed = http.get("/api/v1/photos", params={"state": "failed"}).json()["photos"][0]
+    assert failed["reason"]
+    problem_of(http.get(f"/api/v1/photos/{failed['id']}/thumbnail"), 404, "not-found")
+    problem_of(http.get(f"/api/v1/photos/{failed['id']}/similar"), 422, "usage")
+
+
+def test_health_and_metrics(http: httpx.Client) -> None:
+    assert http.get("/healthz").json() == {"status": "ok", "generation": 1}
+    photo = first_photo(http)["id"]
+    http.get(f"/api/v1/photos/{photo}")
+    lines = http.get("/metrics").text.splitlines()
+    assert 'vsearch_photos{state="ready"} 12.0' in lines
+    counted = [line for line in lines if line.startswith("vsearch_requests_total")]
+    assert any('route="/api/v1/photos/{photo_id}"' in line for line in counted)
+    assert not any(f"photos/{photo}" in line for line in counted)
+
+
+def test_deleted_and_changed_files(index: vsearch.Index, photos: Path) -> None:
+    gone, changed = photos / "day0" / "photo000.png", photos / "day0" / "photo002.png"
+    ids = {path: index.query(path, k=1)[0].id for path in (gone, changed)}
+    gone.unlink()
+    album.write(changed, 99)
+    os.utime(changed, (1, 1))
+    with Server(index.path) as server, server.http() as http:
+        for path, photo_id in ids.items():
+            assert http.get(f"/api/v1/photos/{photo_id}/thumbnail").status_code == 200, path
+            problem_of(http.get(f"/api/v1/photos/{photo_id}/original"), 410, "gone")
+
+
+def test_a_new_generation_is_followed(index: vsearch.Index, photos: Path) -> None:
+    with Server(index.path) as server, vsearch.connect(server.url) as client:
+        path = album.write(photos / "new.png", 200)
+        assert client.query(path, k=1)[0].kind != "identical"
+        index.add(path)  # by another process than the server
+        assert client.query(path, k=1)[0].path == str(path)
+        assert client.status().generation == 2
+
+
+def test_another_root_is_followed(index: vsearch.Index, tmp_path: Path) -> None:
+    with Server(index.path) as server, vsearch.connect(server.url) as client:
+        assert len(client.page()) == 12
+        path = album.write(tmp_path / "elsewhere" / "new.png", 201)
+        index.add(path)
+        assert client.page(newest=True, limit=1)[0].file.root == str(path.parent)
+        assert client.query(path, k=1)[0].path == str(path)
+
+
+def test_an_index_that_vanishes_is_a_problem_and_may_come_back(index: vsearch.Index) -> None:
+    with Server(index.path) as server, server.http() as http:
+        away = index.path.with_name("away")
+        index.path.rename(away)
+        response = http.get("/healthz")
+        assert response.status_code == 503
+        assert response.headers["content-type"] == PROBLEM
+        away.rename(index.path)
+        eventually(lambda: http.get("/healthz").status_code == 200)
+
+
+def test_an_empty_index_says_so(tmp_path: Path, toy_encoder: Path) -> None:
+    with vsearch.Index.create(tmp_path / "empty.vsearch", encoder=toy_encoder) as empty:
+        path = empty.path
+    with Server(path) as server, server.http() as http:
+        assert http.get("/healthz").status_code == 200
+        data = album.write(tmp_path / "a.png", 1).read_bytes()
+        problem = problem_of(http.post("/api/v1/query/upload", files={"image": data}), 422, "usage")
+        assert "no photos" in str(problem["detail"])
+
+
+def test_an_unreachable_server_is_a_server_error() -> None:
+    with vsearch.connect("http://127.0.0.1:1") as client, pytest.raises(vsearch.ServerError, match="running"):
+        client.status()
+    with pytest.raises(vsearch.UsageError, match="URL"):
+        vsearch.connect("ftp://example.org")

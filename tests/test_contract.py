@@ -1,0 +1,210 @@
+"""One contract, two implementations: the index itself, and the client of a server over it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vsearch
+from tests import album
+from tests.serving import Server
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> vsearch.Index:
+    folder = tmp_path_factory.mktemp("contract")
+    album.write_album(folder / "photos", 12)
+    (folder / "photos" / "broken.jpg").write_bytes(b"no picture")
+    index = vsearch.Index.create(folder / "made.vsearch", encoder=toy_encoder)
+    index.add(folder / "photos")
+    return index
+
+
+@pytest.fixture(scope="module", params=["local", "http"])
+def index(request: pytest.FixtureRequest, made: vsearch.Index) -> Iterator[Any]:
+    """An Index, then a Client: ``Any``, for what both can do is what is tested."""
+    if request.param == "local":
+        yield made
+        return
+    with Server(made.path, "--allow-add") as server, vsearch.connect(server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def photo(made: vsearch.Index) -> vsearch.Photo:
+    return made.page(limit=1)[0]
+
+
+def test_the_client_has_the_methods_of_the_index() -> None:
+    of_the_owner = {
+        "create",
+        "open",
+        "build",
+        "exists",
+        "remove",
+        "sync",
+        "plan",
+        "check",
+        "rebuild",
+        "is_busy",
+    }
+    within = {"path", "named", "sibling", "ready", "answer", "answers", "condition", "tidying", "has_text"}
+    methods = {name for kind in vsearch.Index.__mro__ for name in vars(kind) if not name.startswith("_")}
+    assert methods - of_the_owner - within <= set(dir(vsearch.Client))
+
+
+def test_a_photo_finds_itself_first(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:
+    path = made.path_of(photo)
+    first, *others = index.query(path, k=5)
+    assert (first.rank, first.path, first.kind, first.id) == (1, path, "identical", str(photo.id))
+    assert [m.rank for m in others] == [2, 3, 4, 5]
+    assert first.score == pytest.approx(1.0, abs=1e-5)
+
+
+def test_answers_are_those_of_the_index(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:
+    assert index.query(photo, k=7) == made.query(photo, k=7)
+
+
+@pytest.mark.parametrize("form", ["path", "bytes", "image", "array", "photo"])
+def test_every_form_of_picture(index: Any, made: vsearch.Index, photo: vsearch.Photo, form: str) -> None:
+    path = made.path_of(photo)
+    with Image.open(path) as image:
+        forms = {
+            "path": path,
+            "bytes": Path(path).read_bytes(),
+            "image": image.copy(),
+            "array": np.asarray(image),
+            "photo": photo,
+        }
+    assert index.query(forms[form], k=1)[0].path == path
+
+
+def test_several_pictures_with_weights_and_minus(index: Any, made: vsearch.Index) -> None:
+    one, two, three = made.page(limit=3)
+    found = index.query(images=[one, two], weights=[5, 1], minus=[three], k=50)
+    scores = {match.id: match.score for match in found}
+    assert scores[str(one.id)] > scores[str(two.id)] > scores[str(three.id)]
+    assert found == made.query(images=[one, two], weights=[5, 1], minus=[three], k=50)
+
+
+def test_a_crop_is_a_region_of_the_picture(index: Any, made: vsearch.Index, tmp_path: Path) -> None:
+    one, two = (Path(made.path_of(p)) for p in made.page(limit=2))
+    both = Image.new("RGB", (192, 64))
+    for left, path in ((0, one), (96, two)):
+        with Image.open(path) as image:
+            both.paste(image, (left, 0))
+    both.save(tmp_path / "both.png")
+    for left, path in ((0, one), (96, two)):
+        assert index.query(tmp_path / "both.png", crop=(left, 0, 96, 64), k=1)[0].path == str(path)
+
+
+def test_min_score_leaves_out_what_is_below(index: Any, photo: vsearch.Photo) -> None:
+    every = index.query(photo, k=12)
+    bound = every[3].score
+    assert index.query(photo, k=12, min_score=bound) == [m for m in every if m.score >= bound]
+
+
+def test_photos_come_in_pages(index: Any, made: vsearch.Index) -> None:
+    first = index.page(limit=5)
+    second = index.page(limit=100, after=str(first[-1].id))
+    assert [p.id for p in first + second] == [p.id for p in made.page(limit=100)]
+    assert [p.id for p in index.page(limit=100, newest=True)] == [p.id for p in reversed(first + second)]
+    assert index.page("failed")[0].file.path == "broken.jpg"
+
+
+def test_all_photos_are_streamed(index: Any, made: vsearch.Index) -> None:
+    assert [p.id for p in index.photos()] == [p.id for p in made.photos()]
+
+
+def test_duplicates_are_the_same(index: Any, made: vsearch.Index) -> None:
+    assert index.duplicates() == made.duplicates()
+
+
+def test_filters(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:
+    found = index.query(photo, where="format = png and width > 10", k=None)
+    assert found
+    assert all(match.path.endswith(".png") for match in found)
+    assert found == made.query(photo, where="format = png and width > 10", k=None)
+    assert index.query(photo, since="2020") == []
+    with pytest.raises(vsearch.UsageError, match="colour"):
+        index.query(photo, where="colour = red")
+
+
+def test_facts_and_thumbnail(index: Any, photo: vsearch.Photo) -> None:
+    found = index.photo(str(photo.id))
+    assert (found.id, found.file, found.sha256, found.facts) == (
+        photo.id,
+        photo.file,
+        photo.sha256,
+        photo.facts,
+    )
+    with Image.open(io.BytesIO(index.thumbnail(str(photo.id)))) as thumbnail:
+        assert thumbnail.format == "JPEG"
+
+
+@pytest.mark.parametrize("photo_id", ["999999", "no-id", "9" * 30, "../1", ""])
+def test_an_unknown_id_is_none(index: Any, photo_id: str) -> None:
+    assert index.photo(photo_id) is None
+    assert index.thumbnail(photo_id) is None
+
+
+def test_status_failed_and_cameras(index: Any, made: vsearch.Index) -> None:
+    assert index.status() == made.status()
+    assert [s.path for s in index.failed()] == [s.path for s in made.failed()]
+    assert index.cameras() == {}
+
+
+@pytest.fixture
+def new(index: Any, made: vsearch.Index, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A folder for photos to add: of the index itself, or of a machine that sends them."""
+    if isinstance(index, vsearch.Client):
+        return tmp_path
+    return made.path.parent / "photos" / request.node.originalname
+
+
+def test_adding_a_photo_and_again(index: Any, new: Path) -> None:
+    path = album.write(new / "new.png", 500 if isinstance(index, vsearch.Client) else 501)
+    report = index.add(path)
+    assert (report.added, report.unchanged, list(report.skipped)) == (1, 0, [])
+    assert index.query(path, k=1)[0].kind == "identical"
+    again = index.add(path)
+    assert (again.added, again.unchanged) == (0, 1)
+
+
+def test_what_is_no_photo_is_skipped(index: Any, new: Path) -> None:
+    album.write(new / "good.png", 77 if isinstance(index, vsearch.Client) else 78)
+    (new / "text.jpg").write_text("hello")
+    report = index.add(new)
+    assert report.added == 1
+    (skipped,) = report.skipped
+    assert skipped.path == str(new / "text.jpg")
+    assert skipped.reason
+    assert skipped.remedy
+
+
+@pytest.mark.parametrize(
+    ("question", "error"),
+    [
+        ({}, vsearch.UsageError),
+        ({"image": b"no picture"}, vsearch.PhotoError),
+        ({"image": b""}, vsearch.PhotoError),
+        ({"image": "/no/such/file.jpg"}, vsearch.PhotoError),
+        ({"image": album.picture(0), "k": 0}, vsearch.UsageError),
+        ({"image": album.picture(0), "weights": [1, 2]}, vsearch.UsageError),
+        ({"image": album.picture(0), "weights": [0]}, vsearch.UsageError),
+        ({"image": album.picture(0), "minus": [album.picture(0)]}, vsearch.UsageError),
+        ({"image": album.picture(0), "crop": (500, 0, 10, 10)}, vsearch.UsageError),
+    ],
+)
+def test_bad_questions_raise_the_same(
+    index: Any, question: dict[str, Any], error: type[vsearch.VsearchError]
+) -> None:
+    with pytest.raises(error) as caught:
+        index.query(**question)
+    assert "\n" not in str(caught.value)

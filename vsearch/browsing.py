@@ -1,0 +1,69 @@
+"""Looking around in an index: pages, cameras; and what a server needs beside that."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from vsearch.answering import Answering
+from vsearch.errors import UsageError
+from vsearch.filters import Condition
+from vsearch.records import Photo
+
+_LAST_ID = 2**63 - 1  # SQLite's largest integer
+
+
+class Browsable(Answering):
+    """The part of :class:`vsearch.Index` that tells what photos there are."""
+
+    def page(
+        self,
+        state: Literal["ready", "failed"] = "ready",
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        newest: bool = False,
+        condition: Condition | None = None,
+    ) -> list[Photo]:
+        """One page of the photos, in the order in which they came in.
+
+        Args:
+            state: ``ready``, or ``failed``: those that could not be used.
+            limit: how many at most.
+            after: the id of the last photo of the page before.
+            newest: from the last one in to the first.
+            condition: a filter, made by :meth:`condition`.
+
+        Raises:
+            UsageError: ``limit`` is less than 1, or ``after`` is not an id.
+        """
+        if limit < 1 or (after is not None and not is_id(after)):
+            raise UsageError(f"limit must be 1 or more, and after a photo's id; received {limit}, {after}")
+        start = int(after) if after is not None else _LAST_ID if newest else 0
+        sql, parameters = (condition.sql, condition.parameters) if condition else ("TRUE", ())
+        return self._reading().page(
+            state, limit, after=start, newest=newest, condition=sql, parameters=parameters
+        )
+
+    def cameras(self) -> dict[str, int]:
+        """How many photos each camera took, most first."""
+        return dict(self._reading().cameras())
+
+    def has_text(self) -> bool:
+        """Whether the encoder understands words, so that queries may have a text."""
+        return self._bundle.has_text
+
+    def ready(self) -> bool:
+        """Open what queries need, ahead of the first one; ``False`` while there are no photos."""
+        return self._reading().count("ready") != 0 and self._follow() is not None
+
+    def sibling(self) -> Self:
+        """Another one on the same directory, for another thread; the loaded encoder is shared."""
+        other = type(self)(self._directory)
+        if other._bundle.fingerprint == self._bundle.fingerprint:
+            other._loaded = self._encoder()
+        return other
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` may be the id of a photo."""
+    return text.isascii() and text.isdecimal() and int(text) <= _LAST_ID

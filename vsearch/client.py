@@ -1,0 +1,391 @@
+"""A ``vsearch serve`` somewhere else, with the methods and types of :class:`vsearch.Index`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import httpx
+
+from vsearch import errors, files, images
+from vsearch.question import Crop, Picture
+from vsearch.records import (
+    DuplicateGroup,
+    DuplicateMember,
+    DuplicatePhoto,
+    EncoderInfo,
+    FileStat,
+    IndexStatus,
+    Match,
+    Photo,
+    PhotoFacts,
+    Region,
+    Skipped,
+    SyncReport,
+)
+from vsearch.updates import OnProgress, Progress
+
+_API = "/api/v1"
+_TRIES = 4
+_PAUSE_SECONDS = 0.25  # before the first retry; doubled each time
+_ADD_SECONDS = 600.0  # a photo is acknowledged when it is published
+_TOGETHER = 16
+_LONGEST_ID = 40
+_MOST = 10_000
+_PREFIX = "urn:vsearch:problem:"
+_CLASSES: Mapping[str, type[errors.VsearchError]] = {
+    "usage": errors.UsageError,
+    "invalid": errors.UsageError,
+    "index-busy": errors.IndexBusy,
+    "index-not-found": errors.IndexNotFound,
+    "index-damaged": errors.IndexDamaged,
+    "version-mismatch": errors.VersionMismatch,
+    "encoder-mismatch": errors.EncoderMismatch,
+    "encoder": errors.EncoderError,
+    "collection": errors.CollectionError,
+    "storage": errors.StorageError,
+}
+
+
+def connect(url: str, *, token: str | None = None, timeout: float = 60.0) -> Client:
+    """A client of the server at ``url``; nothing is sent yet.
+
+    Args:
+        url: such as ``http://127.0.0.1:8750``.
+        token: what the server was started with.
+        timeout: seconds to wait for an answer.
+
+    Raises:
+        UsageError: ``url`` is not one.
+    """
+    parsed = httpx.URL(url)
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise errors.UsageError(f"the server must be an http or https URL; received {url!r}")
+    return Client(parsed, token, timeout)
+
+
+class Client:
+    """What :func:`connect` gives.
+
+    Calls that change nothing are tried again when the server is busy or out of reach for a moment.
+    All methods may raise :class:`~vsearch.errors.VsearchError`: those of the same method of
+    :class:`vsearch.Index`, and :class:`~vsearch.errors.ServerError` when the server cannot be reached or
+    refuses.  A :class:`Photo` from here has no locations of its rows, which mean nothing elsewhere.
+    """
+
+    def __init__(self, url: httpx.URL, token: str | None, timeout: float) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        limits = httpx.Timeout(timeout, connect=min(timeout, 5.0))
+        self.url = str(url)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=limits, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def query(
+        self,
+        image: Picture | None = None,
+        *,
+        images: Sequence[Picture] = (),
+        minus: Sequence[Picture] = (),
+        weights: Sequence[float] | None = None,
+        minus_weights: Sequence[float] | None = None,
+        text: str | None = None,
+        text_weight: float = 1.0,
+        crop: Crop | None = None,
+        where: str | None = None,
+        under: str | os.PathLike[str] | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        expand: bool = True,
+        min_score: float | None = None,
+        min_match: float | None = None,
+        k: int | None = 10,
+    ) -> list[Match]:
+        """The ``k`` photos most like a picture; see :meth:`vsearch.Index.query`.
+
+        A path is one of this machine: the file is sent.  A :class:`Photo` is sent as its id.
+        """
+        pictures = [*([] if image is None else [image]), *images]
+        request = {
+            "images": [self._name(picture) for picture in pictures],
+            "minus": [self._name(picture) for picture in minus],
+            "weights": None if weights is None else list(weights),
+            "minus_weights": None if minus_weights is None else list(minus_weights),
+            "text": text,
+            "text_weight": text_weight,
+            "crop": crop,
+            "where": where,
+            "under": None if under is None else os.fspath(under),
+            "since": since,
+            "until": until,
+            "expand": expand,
+            "min_score": min_score,
+            "min_match": min_match,
+            "k": _MOST if k is None else k,
+        }
+        answer = self._again("POST", f"{_API}/query", json=request).json()
+        return [Match(**match) for match in answer["matches"]]
+
+    def status(self) -> IndexStatus:
+        """Counts, sizes, encoder and generation of the server's index."""
+        fields = self._again("GET", f"{_API}/status").json()
+        return IndexStatus(**{**fields, "encoder": EncoderInfo(**fields["encoder"])})
+
+    def photo(self, photo_id: str) -> Photo | None:
+        """The photo with the ``id`` of a :class:`Match`, or ``None``."""
+        response = self._photo_part(photo_id, "")
+        return None if response is None else _photo(response.json())
+
+    def photos(self) -> Iterator[Photo]:
+        """The photos that queries can find, by id."""
+        return self._all("ready")
+
+    def page(
+        self,
+        state: Literal["ready", "failed"] = "ready",
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        newest: bool = False,
+    ) -> list[Photo]:
+        """One page of the photos; see :meth:`vsearch.Index.page`."""
+        given = {"state": state, "limit": limit, "after": after, "newest": newest}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        answer = self._again("GET", f"{_API}/photos", params=parameters).json()
+        return [_photo(fields) for fields in answer["photos"]]
+
+    def failed(self) -> Iterator[Skipped]:
+        """The photos that could not be used, with reason and remedy."""
+        for photo in self._all("failed"):
+            yield Skipped(self.path_of(photo), photo.reason or "", photo.remedy or "")
+
+    def thumbnail(self, photo_id: str) -> bytes | None:
+        """The JPEG thumbnail of a photo, longest side 256 pixels, or ``None``."""
+        response = self._photo_part(photo_id, "/thumbnail")
+        return None if response is None else response.content
+
+    def original(self, photo_id: str) -> bytes | None:
+        """The bytes of a photo's file, or ``None`` if there is no such photo.
+
+        Raises:
+            ServerError: the file is gone, or was changed since it was indexed.
+        """
+        response = self._photo_part(photo_id, "/original")
+        return None if response is None else response.content
+
+    def roots(self) -> list[str]:
+        """The photo folders, absolute, on the server."""
+        return list(self.status().roots)
+
+    def duplicates(
+        self,
+        *,
+        kinds: Sequence[str] = (),
+        within: str | os.PathLike[str] | None = None,
+        keep: str = "largest,oldest",
+    ) -> list[DuplicateGroup]:
+        """Groups of photos that are one picture; see :meth:`vsearch.Index.duplicates`."""
+        given: dict[str, Any] = {"kind": list(kinds), "keep": keep, "limit": 1000}
+        if within is not None:
+            given["within"] = os.fspath(within)
+        groups: list[DuplicateGroup] = []
+        while True:
+            page = self._again("GET", f"{_API}/duplicates", params={**given, "offset": len(groups)}).json()
+            groups.extend(_group(fields) for fields in page["groups"])
+            if not page["groups"] or len(groups) >= page["total"]:
+                return groups
+
+    def cameras(self) -> dict[str, int]:
+        """How many photos each camera took, most first."""
+        cameras: dict[str, int] = self._again("GET", f"{_API}/server").json()["cameras"]
+        return cameras
+
+    def add(
+        self,
+        *photos: str | os.PathLike[str],
+        root: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> SyncReport:
+        """Send photos of this machine to the server, which saves and indexes them.
+
+        Args:
+            photos: files and folders.
+            root: the photo folder of the server to save under; needed if it has several.
+            on_progress: called after each batch of files.
+
+        Raises:
+            UsageError: there is no photo in ``photos``, or no such ``root``.
+            ServerError: the server takes no photos.
+        """
+        started = time.monotonic()
+        unreadable: list[Skipped] = []
+        paths = [path for photo in photos for path in _paths(photo, unreadable)]
+        if not paths:
+            names = ", ".join(os.fspath(photo) for photo in photos)
+            raise errors.UsageError(f"no photos in {names}")
+        reports = []
+        for start in range(0, len(paths), _TOGETHER):
+            reports.append(self._send(paths[start : start + _TOGETHER], root))
+            if on_progress is not None:
+                skipped = len(unreadable) + sum(len(report["skipped"]) for report in reports)
+                done = min(start + _TOGETHER, len(paths))
+                on_progress(Progress(done, len(paths), done - skipped, skipped))
+        return SyncReport(
+            added=sum(report["added"] for report in reports),
+            unchanged=sum(report["unchanged"] for report in reports),
+            skipped=(*unreadable, *(Skipped(**s) for report in reports for s in report["skipped"])),
+            seconds=time.monotonic() - started,
+        )
+
+    @staticmethod
+    def path_of(photo: Photo) -> str:
+        """The absolute path of a photo, on the server."""
+        return files.absolute(photo.file.root, photo.file.path)
+
+    # -- internal --------------------------------------------------------------------------------
+
+    def _all(self, state: Literal["ready", "failed"]) -> Iterator[Photo]:
+        after = None
+        while page := self.page(state, limit=1000, after=after):
+            yield from page
+            after = str(page[-1].id)
+
+    def _name(self, picture: Picture) -> str:
+        """What a query calls ``picture``: its id, or the name it gets by being sent."""
+        if isinstance(picture, Photo):
+            return str(picture.id)
+        name = images.name_of(picture)
+        data = images.as_file(picture)
+        try:
+            response = self._again("POST", f"{_API}/pictures", files={"image": ("picture", data)})
+        except errors.PhotoError as error:
+            raise errors.PhotoError(name, error.reason, error.remedy) from None
+        return str(response.json()["picture"])
+
+    def _send(self, paths: Sequence[str], root: str | None) -> dict[str, Any]:
+        """Upload a few files; the report names those that were skipped by their path here."""
+        parts = [("file", (str(n), files.read(path))) for n, path in enumerate(paths)]
+        data = {} if root is None else {"root": root}
+        response = self._once("POST", f"{_API}/photos", files=parts, data=data, timeout=_ADD_SECONDS)
+        report: dict[str, Any] = response.json()
+        if "skipped" not in report:
+            self._raise_for(response)
+        for skipped in report["skipped"]:
+            if skipped["path"].isdecimal():
+                skipped["path"] = paths[int(skipped["path"])]
+        return {"added": 0, "unchanged": 0} | report
+
+    def _photo_part(self, photo_id: str, part: str) -> httpx.Response | None:
+        if not (photo_id.isascii() and photo_id.isdecimal() and len(photo_id) <= _LONGEST_ID):
+            return None
+        response = self._retried("GET", f"{_API}/photos/{photo_id}{part}")
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        self._raise_for(response)
+        return response
+
+    def _again(self, method: str, path: str, **options: Any) -> httpx.Response:
+        response = self._retried(method, path, **options)
+        self._raise_for(response)
+        return response
+
+    def _retried(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A request that changes nothing: tried again when the server is away or busy."""
+        pause = _PAUSE_SECONDS
+        for left in reversed(range(_TRIES)):
+            try:
+                response = self._once(method, path, **options)
+            except errors.ServerError:
+                if not left:
+                    raise
+            else:
+                busy = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+                if not busy or not left:
+                    return response
+                pause = max(pause, _retry_after(response))
+            time.sleep(pause)
+            pause *= 2
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _once(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            why = str(error) or type(error).__name__
+            raise errors.ServerError(
+                f"cannot reach {self.url}: {why}; is `vsearch serve` running there?"
+            ) from error
+
+    def _raise_for(self, response: httpx.Response) -> None:
+        if not response.is_error:
+            return
+        try:
+            problem = response.json()
+            word, detail = str(problem["type"]).removeprefix(_PREFIX), str(problem["detail"])
+        except (ValueError, KeyError, TypeError):
+            raise errors.ServerError(
+                f"{self.url} answered {response.status_code} {response.reason_phrase}; "
+                "is it a vsearch server?"
+            ) from None
+        if word == "photo":
+            raise errors.PhotoError(problem["path"], problem["reason"], problem["remedy"])
+        if word in _CLASSES:
+            raise _CLASSES[word](detail)
+        raise errors.ServerError(f"{self.url}: {detail}")
+
+
+def _paths(photo: str | os.PathLike[str], unreadable: list[Skipped]) -> Iterator[str]:
+    path = os.path.expanduser(os.fspath(photo))
+    if not os.path.isdir(path):
+        yield path
+        return
+    for file in files.walk(os.path.realpath(path), (), unreadable.append):
+        yield files.absolute(file.root, file.path)
+
+
+def _photo(fields: dict[str, Any]) -> Photo:
+    return Photo(
+        id=int(fields["id"]),
+        file=FileStat(fields["root"], fields["path"], fields["size"], fields["mtime_ns"], fields["ctime_ns"]),
+        sha256=fields["sha256"],
+        state=fields["state"],
+        facts=PhotoFacts(**fields["facts"]) if fields["facts"] else None,
+        reason=fields["reason"],
+        remedy=fields["remedy"],
+    )
+
+
+def _group(fields: dict[str, Any]) -> DuplicateGroup:
+    members = [
+        DuplicateMember(
+            **{
+                **member,
+                "photo": DuplicatePhoto(**member["photo"]),
+                "region": Region(**member["region"]) if member["region"] else None,
+            }
+        )
+        for member in fields["members"]
+    ]
+    representative = DuplicatePhoto(**fields["representative"])
+    return DuplicateGroup(representative, members, fields["keep"], fields["why"])
+
+
+def _retry_after(response: httpx.Response) -> float:
+    seconds = response.headers.get("retry-after", "0")
+    return float(seconds) if seconds.isdecimal() else 0.0

@@ -1,0 +1,91 @@
+"""The ASGI application over one index."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI
+
+import vsearch
+from vsearch.index import Index
+from vsearch.server import problems, schemas
+from vsearch.server.adding import Adder
+from vsearch.server.metrics import Measured, Metrics
+from vsearch.server.options import Options
+from vsearch.server.pictures import Pictures
+from vsearch.server.routes import duplicates, page, photos, queries, service
+from vsearch.server.security import Guard
+from vsearch.server.service import Service
+from vsearch.server.workers import Workers
+
+_DESCRIPTION = "Find photos by picture. Errors are problem details (RFC 9457)."
+_KEPT_UPLOADS = 4  # of the largest size
+
+
+def create_app(index: Index, options: Options) -> FastAPI:
+    """The application; ``index`` is its own from now on.
+
+    Raises:
+        UsageError: adding is allowed, but there is no photo folder to save under.
+    """
+    served = _service(index, options)
+    app = FastAPI(
+        title="vsearch",
+        version=vsearch.__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,  # the documentation pages of FastAPI load scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+    )
+    app.state.service = served
+    for topic in (queries, photos, duplicates, service, page):
+        app.include_router(topic.router)
+    problems.install(app)
+    app.add_middleware(Guard, options=options)
+    app.add_middleware(Measured, metrics=served.metrics)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _service(index: Index, options: Options) -> Service:
+    return Service(
+        options=options,
+        readers=Workers(index, options.readers, options.queued, "questions"),
+        decoders=Workers(index, options.decoders, options.waiting, "uploads"),
+        adder=Adder(index.sibling(), options.max_megapixels) if options.allow_add else None,
+        pictures=Pictures(_KEPT_UPLOADS * options.max_upload_bytes),
+        metrics=Metrics(),
+    )
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    served: Service = app.state.service
+    if served.adder is not None:
+        served.adder.start()
+    served.readers.warm()
+    yield
+    if served.adder is not None:
+        served.adder.stop()
+    served.readers.close()
+    served.decoders.close()
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with our problems in place of its errors, and how to show a token."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        components = document["components"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            components["schemas"].pop(name, None)
+        for model in (schemas.Problem, schemas.Wrong):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schema.pop("$defs", None)
+            components["schemas"][model.__name__] = schema
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,129 @@
+"""Errors as problem details (RFC 9457): ``application/problem+json`` with type, title, status and detail.
+
+``type`` is ``urn:vsearch:problem:`` and a word; the client turns that back into the class of the error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from vsearch import errors
+
+MEDIA_TYPE = "application/problem+json"
+PREFIX = "urn:vsearch:problem:"
+RETRY_SECONDS = 1
+_log = logging.getLogger("vsearch.server")
+
+# The first class that fits counts: subclasses before their bases.
+_STATUS: dict[type[errors.VsearchError], tuple[int, str]] = {
+    errors.UsageError: (422, "usage"),
+    errors.PhotoError: (422, "photo"),
+    errors.IndexBusy: (503, "index-busy"),
+    errors.IndexNotFound: (503, "index-not-found"),
+    errors.IndexDamaged: (503, "index-damaged"),
+    errors.VersionMismatch: (503, "version-mismatch"),
+    errors.EncoderMismatch: (503, "encoder-mismatch"),
+    errors.EncoderError: (503, "encoder"),
+    errors.CollectionError: (503, "collection"),
+    errors.StorageError: (507, "storage"),
+    errors.VsearchError: (500, "vsearch"),
+}
+CLASSES = {word: kind for kind, (_, word) in _STATUS.items()}
+
+
+class Problem(HTTPException):
+    """A problem to answer with; an HTTPException, since FastAPI passes those through while it reads a body.
+
+    Args:
+        status: HTTP status.
+        word: the last part of ``type``.
+        detail: one line for a person.
+        headers: more headers of the answer.
+        members: more members of the JSON object.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        word: str,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(status, detail, headers)
+        self.word = word
+        self.members = members
+
+    def response(self) -> Response:
+        """The answer."""
+        body = {
+            "type": PREFIX + self.word,
+            "title": HTTPStatus(self.status_code).phrase,
+            "status": self.status_code,
+            "detail": self.detail,
+            **self.members,
+        }
+        return Response(json.dumps(body), self.status_code, self.headers, MEDIA_TYPE)
+
+
+def busy(what: str) -> Problem:
+    """503: too much at once, come back in a second."""
+    return Problem(503, "busy", f"too many {what} at once; try again", {"Retry-After": str(RETRY_SECONDS)})
+
+
+def of_error(error: errors.VsearchError) -> Problem:
+    """The problem that says what ``error`` says."""
+    status, word = next(found for kind, found in _STATUS.items() if isinstance(error, kind))
+    members: dict[str, str] = {}
+    if isinstance(error, errors.PhotoError):
+        members = {"path": error.path, "reason": error.reason, "remedy": error.remedy}
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return Problem(status, word, str(error), headers, **members)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of ``app`` a problem."""
+
+    async def vsearch_error(_: Request, error: errors.VsearchError) -> Response:
+        return of_error(error).response()
+
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        if isinstance(error, Problem):
+            return error.response()
+        word = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        headers = dict(error.headers or {})
+        return Problem(error.status_code, word, str(error.detail), headers).response()
+
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        wrong = [{"where": ".".join(map(str, e["loc"])), "message": str(e["msg"])} for e in error.errors()]
+        detail = "; ".join(f"{e['where']}: {e['message']}" for e in wrong)
+        return Problem(422, "invalid", detail, errors=wrong).response()
+
+    async def unexpected(_: Request, error: Exception) -> Response:
+        _log.error("unexpected error", exc_info=error)
+        detail = f"unexpected {type(error).__name__}; this is a bug: the server's log has more"
+        return Problem(500, "unexpected", detail).response()
+
+    app.exception_handler(errors.VsearchError)(vsearch_error)
+    app.exception_handler(HTTPException)(http_error)
+    app.exception_handler(RequestValidationError)(invalid)
+    app.exception_handler(Exception)(unexpected)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that may answer with these problems, and those that any may."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in (*statuses, 400, 401, 403, 404, 405, 413, 421, 422, 503)
+    }

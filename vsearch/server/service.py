@@ -1,0 +1,83 @@
+"""What all routes of one server share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from starlette.responses import Response
+
+from vsearch.index import Index
+from vsearch.records import Photo
+from vsearch.server.adding import Adder
+from vsearch.server.metrics import Metrics
+from vsearch.server.options import Options
+from vsearch.server.pictures import Pictures
+from vsearch.server.problems import Problem
+from vsearch.server.workers import Workers
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of a running server.
+
+    Attributes:
+        readers: answer from what the index has.
+        decoders: decode and encode what was uploaded; a few at a time, or memory would have no bound.
+        adder: the writer, when adding is allowed.
+        pictures: uploaded to be searched for.
+    """
+
+    options: Options
+    readers: Workers
+    decoders: Workers
+    adder: Adder | None
+    pictures: Pictures
+    metrics: Metrics
+
+    async def read(self, function: Callable[[Index], Result]) -> Result:
+        """``function`` of an index, on a reader."""
+        return await self.readers.run(function)
+
+    async def decode(self, function: Callable[[Index], Result]) -> Result:
+        """``function`` of an index, on a decoder."""
+        return await self.decoders.run(function)
+
+
+def service_of(request: Request) -> Service:
+    """The service of the app that got ``request``."""
+    service: Service = request.app.state.service
+    return service
+
+
+Served = Annotated[Service, Depends(service_of)]
+
+
+def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """``content`` as JSON; names that are not UTF-8 pass as escaped surrogates."""
+    return Response(json.dumps(content, separators=(",", ":")), status, headers, "application/json")
+
+
+def photo_json(photo: Photo) -> dict[str, Any]:
+    """A photo as the API gives it: everything but where its rows lie."""
+    return {
+        "id": str(photo.id),
+        **asdict(photo.file),
+        "sha256": photo.sha256,
+        "state": photo.state,
+        "facts": asdict(photo.facts) if photo.facts else None,
+        "reason": photo.reason,
+        "remedy": photo.remedy,
+    }
+
+
+def found(photo: Photo | None, photo_id: str) -> Photo:
+    """``photo``, or the problem that there is none."""
+    if photo is None:
+        raise Problem(404, "not-found", f"there is no photo {photo_id} in the index")
+    return photo

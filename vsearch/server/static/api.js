@@ -1,0 +1,46 @@
+// The server's API. Every failure is an Error whose message is fit for a person.
+
+export class Refused extends Error {
+  constructor(status, problem) {
+    super(problem.detail || `the server answered ${status}`);
+    this.status = status;
+    this.word = (problem.type || "").split(":").pop();
+  }
+}
+
+const waits = [300, 900, 2700]; // a server that restarts or is busy is asked again
+
+export async function call(path, options = {}, again = true) {
+  for (let turn = 0; ; turn += 1) {
+    let answer = null;
+    try {
+      answer = await fetch(`/api/v1/${path}`, options);
+    } catch (error) {
+      if (error.name === "AbortError" || !again || turn >= waits.length) {
+        throw error.name === "AbortError" ? error : new Error("the server cannot be reached; is it running?");
+      }
+    }
+    if (answer?.ok) return answer.status === 204 ? null : answer.json();
+    if (answer && !(answer.status === 503 && again && turn < waits.length)) {
+      throw new Refused(answer.status, await answer.json().catch(() => ({})));
+    }
+    await new Promise((done) => setTimeout(done, waits[turn]));
+  }
+}
+
+export const post = (path, body, signal) =>
+  call(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal });
+
+export const login = (token) =>
+  call("session", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }) }, false);
+
+export function send(path, field, files) {
+  const form = new FormData();
+  for (const file of files) form.append(field, file);
+  return call(path, { method: "POST", body: form }, path !== "photos");
+}
+
+export const thumbnail = (name) =>
+  name.startsWith("picture:") ? `/api/v1/pictures/${name}` : `/api/v1/photos/${name}/thumbnail`;
+
+export const original = (id) => `/api/v1/photos/${id}/original`;

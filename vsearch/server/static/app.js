@@ -1,0 +1,332 @@
+// The page: the address says what to show, and every choice changes the address.
+
+import { call, login, original, post, Refused, send, thumbnail } from "./api.js";
+import { Cropper } from "./crop.js";
+import { Duplicates } from "./duplicates.js";
+import { Grid, nameOf } from "./grid.js";
+import { filtersOf, isQuery, read, requestOf, resultsKey, write } from "./state.js";
+import { Viewer } from "./viewer.js";
+
+const byId = (id) => document.getElementById(id);
+const firstPage = 60;
+const largestPage = 1000;
+const mostPictures = 16;
+const sent = new Map(); // uploads of this page, to be sent again when the server has dropped them
+
+let state = read();
+let shown = null;
+let started = 0;
+
+const say = (text) => (byId("summary").textContent = text);
+const grid = new Grid(byId("results"), byId("end"), (what, item) => act(what, item.id));
+const duplicates = new Duplicates(byId("groups"), act, say);
+const viewer = new Viewer(act);
+const cropper = new Cropper();
+
+function go(change, replace = false) {
+  state = { ...state, ...change };
+  history[replace ? "replaceState" : "pushState"](null, "", write(state));
+  return render();
+}
+
+async function guarded(work) {
+  try {
+    return await work();
+  } catch (error) {
+    if (error.name === "AbortError") return null;
+    if (error instanceof Refused && error.status === 401) return askForToken();
+    if (error instanceof Refused && error.word === "picture-dropped" && (await sendAgain())) return work();
+    say(error.message);
+    return null;
+  }
+}
+
+async function sendAgain() {
+  const lost = [...state.image, ...state.minus].filter((name) => name.startsWith("picture:"));
+  if (!lost.length || !lost.every((name) => sent.has(name))) {
+    say("The picture of this search is no longer on the server. Drop it here again.");
+    return false;
+  }
+  await Promise.all(lost.map((name) => send("pictures", "image", [sent.get(name).file])));
+  return true;
+}
+
+// -- what is shown -------------------------------------------------------------------------------
+
+async function render() {
+  showFilters();
+  showPictures();
+  if (state.photo) guarded(() => viewer.open(state.photo));
+  else viewer.close();
+  if (shown === resultsKey(state)) return;
+  shown = resultsKey(state);
+  scrollTo(0, 0);
+  started = performance.now();
+  const tidying = state.view === "duplicates";
+  for (const link of document.querySelectorAll("[data-view]")) {
+    if ((link.dataset.view === "duplicates") === tidying) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  byId("results").hidden = byId("end").hidden = tidying;
+  byId("groups").hidden = !tidying;
+  if (tidying) return guarded(() => duplicates.show(state.under));
+  say("Searching\u2026");
+  await guarded(() => grid.restart(isQuery(state) ? matches() : listing()));
+}
+
+// Pages of growing size: the whole of a long answer then costs about twice its last page.
+function matches() {
+  const asked = state;
+  let [offset, size, more] = [0, firstPage, true];
+  return async () => {
+    if (!more) return null;
+    const answer = await post("query", requestOf(asked, size, offset));
+    if (!offset) sayFound(answer);
+    [offset, more] = [offset + answer.matches.length, answer.more];
+    size = Math.min(size * 2, largestPage);
+    return answer.matches;
+  };
+}
+
+function sayFound({ matches: found, more }) {
+  const took = Math.round(performance.now() - started);
+  const count = more ? `The ${found.length} best come first` : `${found.length} photos`;
+  say(found.length ? `${count} (${took} ms).` : "No photo is that much like it. Lower the least score, or clear filters.");
+}
+
+function listing() {
+  const asked = state;
+  let after = "";
+  let ended = false;
+  return async () => {
+    if (ended) return null;
+    const options = new URLSearchParams({ newest: "true", limit: "240", ...filtersOf(asked) });
+    if (after) options.set("after", after);
+    const page = await call(`photos?${options}`);
+    if (!after) await sayHeld();
+    after = page.next;
+    ended = !page.next;
+    return page.photos;
+  };
+}
+
+async function sayHeld() {
+  const held = await call("status");
+  const waiting = held.pending ? `, ${held.pending.toLocaleString()} changes being published` : "";
+  const failed = held.failed ? `, ${held.failed.toLocaleString()} could not be read` : "";
+  say(held.photos ? `${held.photos.toLocaleString()} photos${waiting}${failed}. Pick one to see what looks like it.`
+    : "The index has no photos yet.");
+}
+
+function showPictures() {
+  byId("query").hidden = !isQuery(state);
+  const pictures = [...state.image.map((name) => [name, "plus"]), ...state.minus.map((name) => [name, "minus"])];
+  byId("pictures").replaceChildren(...pictures.map(([name, sign], n) => chip(name, sign, n === 0)));
+}
+
+function chip(name, sign, first) {
+  const picture = Object.assign(document.createElement("img"), {
+    src: sent.get(name)?.url || thumbnail(name),
+    alt: sign === "plus" ? "Like this picture" : "Unlike this picture",
+  });
+  const row = Object.assign(document.createElement("div"), { className: "row" });
+  if (first) row.append(button(state.crop ? "Region chosen" : "Region", () => chooseRegion(name)));
+  row.append(button("Remove", () => removePicture(name, sign), `Remove: ${picture.alt}`));
+  const made = Object.assign(document.createElement("li"), { className: sign });
+  made.append(picture, row);
+  return made;
+}
+
+function button(text, work, label) {
+  const made = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+  if (label) made.setAttribute("aria-label", label);
+  made.addEventListener("click", work);
+  return made;
+}
+
+// -- what is done --------------------------------------------------------------------------------
+
+function act(what, id) {
+  if (what === "similar") return go({ image: [id], minus: [], crop: "", text: "", photo: "", view: "" });
+  if (what === "plus") return go({ image: joined(state.image, id), photo: "" });
+  if (what === "minus") return addMinus(id);
+  if (what === "view") return go({ photo: id });
+  if (what === "crop") return chooseRegion(id);
+  if (what === "close") return closeViewer(id);
+  const other = grid.beside(id, what === "next" ? 1 : -1);
+  return other && go({ photo: other.id }, true);
+}
+
+const joined = (names, name) => [...new Set([...names, name])].slice(-mostPictures);
+
+function addMinus(id) {
+  if (!isQuery(state)) return say("Pick a picture to be like first; then others to be unlike.");
+  return go({ minus: joined(state.minus, id), photo: "" });
+}
+
+function removePicture(name, sign) {
+  if (sign === "minus") return go({ minus: state.minus.filter((other) => other !== name) });
+  const image = state.image.filter((other) => other !== name);
+  return go({ image, minus: image.length || state.text ? state.minus : [], crop: state.image[0] === name ? "" : state.crop });
+}
+
+async function closeViewer(id) {
+  await go({ photo: "" });
+  grid.focus(id);
+}
+
+async function chooseRegion(name) {
+  await guarded(async () => {
+    const known = sent.get(name) || (name.startsWith("picture:") ? null : (await call(`photos/${name}`)).facts);
+    if (!known) return say("Drop the picture here again to choose a region of it.");
+    viewer.close();
+    const source = known.url || original(name);
+    const region = await cropper.choose(source, known.width, known.height, name === state.image[0] ? state.crop : "");
+    if (region === null) return render();
+    const others = name === state.image[0] ? state.image : [name];
+    return go({ image: others, minus: others.length > 1 ? state.minus : [], crop: region, photo: "", text: "" });
+  });
+}
+
+async function searchBy(files) {
+  const pictures = [...files].filter((file) => file.size).slice(0, mostPictures);
+  if (!pictures.length) return say("That is no picture.");
+  say("Sending\u2026");
+  await guarded(async () => {
+    const names = [];
+    for (const file of pictures) {
+      const answer = await send("pictures", "image", [file]);
+      const url = sent.get(answer.picture)?.url || URL.createObjectURL(file);
+      sent.set(answer.picture, { ...answer, file, url });
+      names.push(answer.picture);
+    }
+    return go({ image: names, minus: [], crop: "", text: "", photo: "", view: "" });
+  });
+}
+
+async function addPhotos(files) {
+  say(`Adding ${files.length} photos\u2026`);
+  const watch = setInterval(() => guarded(showAdding), 1000);
+  const report = await guarded(() => send("photos", "file", files));
+  clearInterval(watch);
+  if (!report) return;
+  shown = null;
+  await render();
+  const skipped = report.skipped.map((photo) => `${nameOf(photo.path)}: ${photo.reason}`).join("; ");
+  say(`${report.added} added, ${report.unchanged} were there already${skipped ? `; skipped: ${skipped}` : ""}.`);
+}
+
+async function showAdding() {
+  const { adding } = await call("server");
+  if (adding?.busy) say("Another program writes to the index; the photos wait for it.");
+  else if (adding?.total) say(`Adding: ${adding.done} of ${adding.total}\u2026`);
+}
+
+// -- filters -------------------------------------------------------------------------------------
+
+function showFilters() {
+  const form = byId("filters");
+  for (const field of form.querySelectorAll("[name]")) {
+    if (field.name !== "shown" && document.activeElement !== field) field.value = state[field.name] || (field.type === "range" ? "0" : "");
+  }
+  form.elements.shown.value = Number(form.elements.min_score.value) || "any";
+  byId("text").value = state.text;
+  const set = [...Object.keys(filtersOf(state)), ...(state.min_score ? ["score"] : [])].length;
+  byId("filter-button").textContent = set ? `Filters (${set})` : "Filters";
+}
+
+function readFilters() {
+  const form = byId("filters");
+  const change = {};
+  for (const field of form.querySelectorAll("[name]")) if (field.name !== "shown") change[field.name] = field.value;
+  if (!Number(change.min_score)) change.min_score = "";
+  return go(change);
+}
+
+async function learnServer() {
+  const server = await call("server");
+  byId("ask").hidden = !server.text;
+  byId("add-button").hidden = !server.allow_add;
+  const cameras = byId("filters").elements.camera;
+  cameras.length = 1;
+  for (const [name, count] of Object.entries(server.cameras)) cameras.add(new Option(`${name} (${count})`, name));
+  byId("footer").textContent = `vsearch ${server.version}`;
+}
+
+function askForToken() {
+  byId("login-error").textContent = "";
+  if (!byId("login").open) byId("login").showModal();
+  return null;
+}
+
+async function enter(event) {
+  event.preventDefault();
+  try {
+    await login(byId("token").value);
+  } catch (error) {
+    byId("login-error").textContent = error.message;
+    return;
+  }
+  byId("token").value = "";
+  byId("login").close();
+  shown = null;
+  await begin();
+}
+
+// -- beginning -----------------------------------------------------------------------------------
+
+async function begin() {
+  await Promise.all([guarded(learnServer), render()]);
+}
+
+function listen() {
+  addEventListener("popstate", () => {
+    state = read();
+    render();
+  });
+  for (const id of ["file", "take"]) {
+    byId(id).addEventListener("change", (event) => searchBy(event.target.files).finally(() => (event.target.value = "")));
+  }
+  byId("add").addEventListener("change", (event) => addPhotos([...event.target.files]).finally(() => (event.target.value = "")));
+  addEventListener("paste", (event) => event.clipboardData?.files.length && searchBy(event.clipboardData.files));
+  const dragged = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragover", (event) => {
+    if (!dragged(event)) return;
+    event.preventDefault();
+    byId("drop").hidden = false;
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget || (byId("drop").hidden = true));
+  addEventListener("drop", (event) => {
+    if (!dragged(event)) return;
+    event.preventDefault();
+    byId("drop").hidden = true;
+    searchBy(event.dataTransfer.files);
+  });
+  byId("clear").addEventListener("click", () => go({ image: [], minus: [], crop: "", text: "" }));
+  for (const link of document.querySelectorAll("[data-view]")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      go({ ...read(""), view: link.dataset.view === "duplicates" ? "duplicates" : "" });
+    });
+  }
+  byId("home").addEventListener("click", (event) => {
+    event.preventDefault();
+    go({ ...read(""), photo: "" });
+  });
+  byId("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    go({ text: byId("text").value.trim(), photo: "", view: "" });
+  });
+  byId("filter-button").addEventListener("click", (event) => {
+    byId("filters").hidden = !byId("filters").hidden;
+    event.target.setAttribute("aria-expanded", String(!byId("filters").hidden));
+  });
+  byId("filters").addEventListener("change", readFilters);
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  byId("filters").addEventListener("reset", () => setTimeout(readFilters));
+  byId("login-form").addEventListener("submit", enter);
+  byId("login").addEventListener("cancel", (event) => event.preventDefault());
+}
+
+listen();
+begin();
