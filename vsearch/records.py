@@ -103,9 +103,9 @@ class Match:
     Attributes:
         rank: 1 for the best.
         path: absolute path of the photo.
-        score: what it is ranked by, in [-1, 1]; higher is better, 1 is the same.  A cosine similarity:
-            of query and photo, or, where larger, of the query and the photo each averaged with their
-            neighbours (see :mod:`vsearch.ranking`).
+        score: cosine similarity to the query, in [-1, 1]; higher is better, 1 is the same.  Never below that
+            of a match ranked after it: a photo that its neighbours lifted (see :mod:`vsearch.ranking`)
+            has the highest score of those it was lifted above.
         kind: ``identical`` (same bytes), ``variant`` (same picture, altered) or ``similar``.
         id: the photo's id in the index, opaque.
         cosine: cosine similarity of query and photo alone.

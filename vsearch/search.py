@@ -50,7 +50,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pool:
-    """Candidates, best first: ids int64 [n], scores to rank by and plain cosine scores, float64 [n]."""
+    """Candidates, best first: ids int64 [n], what ranked them, scores and plain cosines, float64 [n]."""
 
     ids: npt.NDArray[np.int64]
     ranked: Scores
@@ -134,11 +134,13 @@ class Searcher:
         ids, vectors = found.ids[here], found.vectors[here]
         plain = cosine(question.vector, vectors).astype(np.float64)
         ranked = nearness(question.vector, vectors, metric)
-        scores = plain
         if refine and len(ids):
-            ranked = scores = _refined(question, vectors, plain)
+            ranked = _refined(question, vectors, plain)
         order = np.lexsort((ids, -ranked))
-        return _Pool(ids[order], ranked[order], scores[order], plain[order])
+        plain = plain[order]
+        # Scores fall with the rank: a photo that its neighbours lifted is worth what it was lifted above.
+        scores = np.maximum.accumulate(plain[::-1])[::-1] if refine else plain
+        return _Pool(ids[order], ranked[order], scores, plain)
 
     def _photos(self, pool: _Pool, question: Question, k: int, only: Only | None) -> list[Photo]:
         """Up to ``k`` photos, best first."""

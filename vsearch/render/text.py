@@ -58,7 +58,6 @@ def match_json(query: str, match: Match) -> str:
     fields = asdict(match)
     ordered = {"query": query, **{n: fields[n] for n in ("rank", "path", "score", "kind", "id")}}
     ordered["score"] = round(match.score, 6)
-    ordered["cosine"] = round(match.cosine, 6)
     if match.match is not None:
         ordered["match"] = round(match.match, 6)
     return json.dumps(ordered)
