@@ -41,8 +41,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def request(photos: Path, folder: Path, **changes: object) -> Request:
-    made = Request(TINY, OPTIONS, folder / "tiny.encoder", (photos,), staging=folder / "staging")
+def request(source: Path, folder: Path, **changes: object) -> Request:
+    made = Request(TINY, OPTIONS, folder / "tiny.encoder", (source,), staging=folder / "staging")
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
