@@ -183,11 +183,16 @@ def test_a_second_run_judges_nothing(family_index: vsearch.Index) -> None:
 def test_bursts_need_time_and_content(tmp_path: Path, toy_encoder: Path) -> None:
     folder = tmp_path / "burst"
     folder.mkdir()
-    scene = photo("coffee")
-    for name, left, second in (("a", 0, 1), ("b", 30, 4), ("later", 60, 50)):
+    shots = (
+        ("a", "coffee", 0, 1),
+        ("b", "coffee", 30, 4),
+        ("other", "astronaut", 0, 5),
+        ("later", "rocket", 0, 50),
+    )
+    for name, scene, left, second in shots:
         exif = Image.Exif()
         exif[306] = f"2020:05:01 10:00:{second:02d}"
-        scene.crop((left, 0, left + 500, 400)).save(folder / f"{name}.jpg", exif=exif, quality=95)
+        photo(scene).crop((left, 0, left + 500, 400)).save(folder / f"{name}.jpg", exif=exif, quality=95)
     with vsearch.Index.create(tmp_path / "i", encoder=toy_encoder) as index:
         index.add(folder)
         (group,) = index.duplicates(kinds=["burst"])

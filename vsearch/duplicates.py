@@ -275,8 +275,8 @@ def stars(
     found = Stars()
     for row in order:
         found.place(row, ways)
-    # Neighbours that came later stand for their representatives now: a framed copy is larger than its original,
-    # so it came first, and a row with many copies has few others among its nearest.
+    # Neighbours that came later stand for their representatives now: a framed copy is larger than its
+    # original, so it came first, and a row with many copies has few others among its nearest.
     for row in order:
         if found.centre[row] == row and row not in found.members:
             found.place(row, ways)
