@@ -121,6 +121,13 @@ def test_a_chain_is_no_group() -> None:
     assert duplicates.stars(range(4), ways).members == {0: [1], 1: [2], 2: [3]}
 
 
+def test_what_came_before_its_neighbours_is_asked_again() -> None:
+    proposals = {0: [2], 1: [], 2: [1]}  # 0 knows only a copy of 1, which comes later
+    related = {(2, 1), (0, 1)}
+    ways = [(lambda row: proposals[row], lambda a, b: (a, b) in related, 9)]
+    assert duplicates.stars(range(3), ways).members == {1: [2, 0]}
+
+
 def test_rules_are_applied_in_order() -> None:
     small = DuplicatePhoto("1", "/o/a.png", "a", 10, 10, 5, 2, "PNG", "2020-01-01T00:00:00")
     large = DuplicatePhoto("2", "/p/b.jpg", "b", 20, 20, 9, 1, "JPEG", "2021-01-01T00:00:00")
@@ -176,11 +183,16 @@ def test_a_second_run_judges_nothing(family_index: vsearch.Index) -> None:
 def test_bursts_need_time_and_content(tmp_path: Path, toy_encoder: Path) -> None:
     folder = tmp_path / "burst"
     folder.mkdir()
-    scene = photo("coffee")
-    for name, left, second in (("a", 0, 1), ("b", 30, 4), ("later", 60, 50)):
+    shots = (
+        ("a", "coffee", 0, 1),
+        ("b", "coffee", 30, 4),
+        ("other", "astronaut", 0, 5),
+        ("later", "rocket", 0, 50),
+    )
+    for name, scene, left, second in shots:
         exif = Image.Exif()
         exif[306] = f"2020:05:01 10:00:{second:02d}"
-        scene.crop((left, 0, left + 500, 400)).save(folder / f"{name}.jpg", exif=exif, quality=95)
+        photo(scene).crop((left, 0, left + 500, 400)).save(folder / f"{name}.jpg", exif=exif, quality=95)
     with vsearch.Index.create(tmp_path / "i", encoder=toy_encoder) as index:
         index.add(folder)
         (group,) = index.duplicates(kinds=["burst"])

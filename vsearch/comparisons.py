@@ -19,7 +19,7 @@ from vsearch import durable
 from vsearch.duplicates import Edges
 from vsearch.neighbours import Nearest
 
-VERSION = 2
+VERSION = 3
 Digests = npt.NDArray[np.void]
 Numbers = npt.NDArray[np.int32]
 

@@ -19,6 +19,8 @@ from vsearch.nearhashes import HashTable
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.intp]
 Numbers = npt.NDArray[np.int32]
+#: A way of being related: what it proposes to a row, whether two rows are related, how many may be tried.
+Way = tuple[Callable[[int], Iterable[int]], Callable[[int, int], bool], int]
 
 # One picture re-encoded, resized or recoloured stays within 10 bits, a mirror image derived from the
 # stored hash
@@ -203,7 +205,7 @@ class HashProposals:
         own = int(self._of[row])
         proposed = [other for near in (own, *self._near.of(own)) for other in self._first.get(near, ())]
         members = self._first.setdefault(own, [])
-        if len(members) < _EDGES:
+        if len(members) < _EDGES and row not in members:
             members.append(row)
         return proposed
 
@@ -240,10 +242,21 @@ class Stars:
         seen = [row for row in proposed if row in self.centre]
         return iter(dict.fromkeys([*(self.centre[row] for row in seen), *seen]))
 
+    def place(self, row: int, ways: Sequence[Way]) -> None:
+        """Let a row join the first representative that it is related to, or be one."""
+        self.centre[row] = row
+        for propose, is_related, tries in ways:
+            others = (target for target in self.representatives(propose(row)) if target != row)
+            match = next((target for target in islice(others, tries) if is_related(row, target)), None)
+            if match is not None:
+                self.centre[row] = match
+                self.members.setdefault(match, []).append(row)
+                return
+
 
 def stars(
     order: Sequence[int],
-    ways: Sequence[tuple[Callable[[int], Iterable[int]], Callable[[int, int], bool], int]],
+    ways: Sequence[Way],
 ) -> Stars:
     """Groups around representatives, the first in ``order`` that a row is related to itself.
 
@@ -252,8 +265,7 @@ def stars(
 
     Args:
         order: all rows, best representatives first.
-        ways: for each way of being related: what it proposes to a row, whether a row is related to a
-            representative, and how many representatives may be tried.
+        ways: the strongest first.
 
     >>> related = {(1, 0), (2, 1)}
     >>> found = stars([0, 1, 2], [(lambda row: [row - 1], lambda a, b: (a, b) in related, 5)])
@@ -262,13 +274,10 @@ def stars(
     """
     found = Stars()
     for row in order:
-        centre = row
-        for propose, is_related, tries in ways:
-            targets = islice(found.representatives(propose(row)), tries)
-            match = next((target for target in targets if is_related(row, target)), None)
-            if match is not None:
-                centre = match
-                found.members.setdefault(match, []).append(row)
-                break
-        found.centre[row] = centre
+        found.place(row, ways)
+    # Neighbours that came later stand for their representatives now: a framed copy is larger than its
+    # original, so it came first, and a row with many copies has few others among its nearest.
+    for row in order:
+        if found.centre[row] == row and row not in found.members:
+            found.place(row, ways)
     return found

@@ -93,7 +93,9 @@ def as_part(a: localfeatures.Features, b: localfeatures.Features, *, same_time: 
     fit = localfeatures.fit(a, b)
     if fit is None or fit.inliers < _PART_INLIERS or fit.share < _PART_SHARE or fit.blocks < 4:
         return UNRELATED
-    contained = fit.overlap >= _CONTAINED and same_time
+    if not same_time and fit.share < _STRICT_SHARE:
+        return UNRELATED
+    contained = fit.overlap >= _CONTAINED
     crops = fit.overlap >= _OVERLAPPING and fit.share >= _OVERLAP_SHARE and fit.inliers >= _OVERLAP_INLIERS
     return Verdict("cropped", fit.region) if contained or crops else UNRELATED
 
