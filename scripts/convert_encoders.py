@@ -93,15 +93,12 @@ def scaled(pixels: Pixels) -> Floats:
     return image
 
 
-def source_vectors(network: torch.nn.Module, pixels: Pixels, projection: Matrix | None = None) -> Floats:
-    """Vectors [N, D] by torch, in float32: what the bundles are measured against."""
+def source_vectors(network: torch.nn.Module, pixels: Pixels) -> Floats:
+    """Vectors [N, 1280] by torch, in float32, not projected: what the bundles are measured against."""
     with torch.inference_mode():
         features = network.extract_features(torch.from_numpy(scaled(pixels)))  # type: ignore[operator]
-        vectors = torch.nn.functional.normalize(features.mean(dim=(2, 3)))
-        if projection is not None:
-            vectors = torch.nn.functional.normalize(vectors @ torch.from_numpy(projection).float())
-        result: Floats = vectors.numpy()
-        return result
+        vectors: Floats = torch.nn.functional.normalize(features.mean(dim=(2, 3))).numpy()
+        return vectors
 
 
 def load_projection(path: Path, dimension: int) -> Matrix:

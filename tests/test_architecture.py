@@ -80,7 +80,7 @@ def test_status_loads_nothing_heavy(index: str) -> None:
 
 def test_query_loads_no_tensorflow(photos: Path, index: str) -> None:
     loaded = loaded_by_command("query", str(photos / "red.png"), index=index)
-    assert "onnxruntime" in loaded
+    assert "h5py" in loaded
     assert not loaded & {"tensorflow", "keras", "torch"}
 
 

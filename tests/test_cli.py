@@ -151,7 +151,7 @@ def test_the_sheet_is_whole_and_escapes_names(command: Run, built: Path, tmp_pat
         (("query", "none.jpg"), "none.jpg: no such file"),
         (("query", "day0/photo004.png", "-k", "0"), "k must be at least 1"),
         (("query", "day0/photo004.png", "--json", "--paths"), "exclude each other"),
-        (("query",), "Missing argument"),
+        (("query",), "a query needs a picture or a text"),
         (("add", "nowhere"), "nowhere"),
         (("remove", "/etc"), "the index has no photo there"),
         (("build-index", ".", "--encoder", "nonsense"), "there is no encoder 'nonsense'"),
