@@ -26,8 +26,10 @@ Metadata = dict[str, str | int | float | bool | None]
 
 _NAME = "photos"
 _OVERHEAD_BYTES = 512  # links of 32 neighbours, and the id, of one photo
-_BATCH_BYTES = 16 * 2**20
+_BATCH_BYTES = 4 * 2**20
 _BATCH_ROWS = 5000  # get_max_batch_size() of chromadb 1.5 is 5461
+# Chroma turns the vectors of an upsert into Python lists, 32 bytes a number: small batches keep that small.
+_UPSERT_ROWS = 256
 # A graph file is written each time this many records have come in.  While loading that is never; the
 # smallest threshold Chroma takes is 2, which makes the next two records write everything.
 _WRITE_NEVER = 2**31 - 1
@@ -197,8 +199,8 @@ def memory_estimate(photos: int, dimension: int) -> int:
 
 
 def batches_of(dimension: int, rows: int) -> int:
-    """How many of ``rows`` vectors fit a batch of 16 MiB."""
-    return max(1, min(rows, _BATCH_ROWS, _BATCH_BYTES // (4 * dimension)))
+    """How many of ``rows`` vectors go into one batch: 256, and 4 MiB, at the most."""
+    return max(1, min(rows, _UPSERT_ROWS, _BATCH_BYTES // (4 * dimension)))
 
 
 def fill(folder: Path, batches: Iterable[Batch], removed: Iterable[str]) -> int:
