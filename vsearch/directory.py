@@ -39,6 +39,9 @@ VARIABLE = "VSEARCH_INDEX"
 FORMAT_VERSION = 1
 _CATALOG = "catalog.sqlite"
 _HOLDER = "lock.holder"
+_UNFINISHED = "unfinished"  # a file in a store that re-encoding still fills
+_STORE = "store-{:06d}"
+_CONTENT = (_CATALOG, f"{_CATALOG}-journal", "CURRENT", "encoder", *KINDS, "chroma")  # of a store
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Settings:
             index inside its photo folder moves with it.
         chroma_url: the Chroma server that holds the collection, or ``None`` for the embedded one.
         unwalked: numbers of roots that hold single photos, named one by one; ``sync`` looks at those alone.
-        store: the folder of the store, relative to the index directory.
+        store: the folder of the store, relative to the index directory: ``""``, then ``store-000001`` ...
     """
 
     encoder: str
@@ -67,6 +70,11 @@ class Settings:
     chroma_url: str | None = None
     unwalked: tuple[int, ...] = ()
     store: str = ""
+
+    @property
+    def store_number(self) -> int:
+        """0 for the index directory itself."""
+        return int(self.store.rpartition("-")[2] or 0)
 
     def as_json(self) -> str:
         """For the copy of ``index.json`` that the catalog keeps."""
@@ -166,6 +174,34 @@ class IndexDirectory:
         directory = IndexDirectory(self.path)
         directory.store = self.path / store
         return directory
+
+    def next_store(self, settings: Settings) -> IndexDirectory:
+        """The same index directory with the store that comes after that of ``settings``."""
+        return self.at_store(_STORE.format(settings.store_number + 1))
+
+    def begin_store(self) -> None:
+        """Make the folders of the store, marked as unfinished, in the place of whatever was there."""
+        with durable.storage_errors(self.store):
+            durable.remove(self.store)
+            self.store.mkdir(parents=True)
+            (self.store / _UNFINISHED).touch()
+            self.make_folders()
+
+    def finish_store(self) -> None:
+        """Take the mark of :meth:`begin_store` away."""
+        durable.remove(self.store / _UNFINISHED)
+
+    def is_finished(self, store: Path) -> bool:
+        """Whether re-encoding filled ``store`` to its end."""
+        return not (store / _UNFINISHED).exists()
+
+    def remove_superseded(self, settings: Settings) -> None:
+        """Remove the stores that came before that of ``settings``; only the holder of the lock may."""
+        if not settings.store_number:
+            return
+        for name in (*_CONTENT, *map(_STORE.format, range(1, settings.store_number))):
+            durable.remove(self.path / name)
+            durable.step("store-removed")
 
     def refuse_headless(self) -> None:
         """Raise IndexDamaged if this is an index that lost its ``index.json``."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from vsearch import durable, files, health, rebuild, updates
+from vsearch import durable, files, health, rebuild, reencoding, updates
 from vsearch.browsing import Browsable, is_id
 from vsearch.catalog import Catalog
 from vsearch.collection import Generations
@@ -196,6 +196,32 @@ class Index(Browsable, TidyIndex):
     check = staticmethod(health.check)
     rebuild = staticmethod(rebuild.rebuild)
 
+    def reencode(self, encoder: PathLike, *, on_progress: OnProgress | None = None) -> SyncReport:
+        """Exchange the encoder: all vectors anew, beside the old ones, then one atomic switch.
+
+        Until the switch the index answers as before.  A run that was stopped, by a kill too, goes on where it
+        was.  Kept pixels are used where they fit the new encoder; other photos are read from their files.
+        Photos whose files are gone stay, as failed, and are reported in ``skipped``.
+
+        Args:
+            encoder: name of a bundled encoder, or the folder of a bundle; copied into the index.
+            on_progress: called after each photo.
+
+        Returns:
+            ``updated`` counts what was encoded now, ``unchanged`` what had been already.
+
+        Raises:
+            EncoderError: there is no such encoder.
+            UsageError: more than half of the photos of a folder are gone; it may not be mounted.
+            IndexBusy: another process is writing.
+            StorageError: the disk is full, read-only or failing; the old vectors stay.
+        """
+        bundle = resolve(encoder)
+        with self._directory.writing():
+            report = reencoding.reencode(self._directory, bundle, on_progress)
+        self._reload()
+        return report
+
     def remove(self, *paths: PathLike) -> SyncReport:
         """Take photos out of the index: files, or folders with everything below; no file is deleted.
 
@@ -212,10 +238,10 @@ class Index(Browsable, TidyIndex):
 
     def status(self) -> IndexStatus:
         """Counts, sizes, encoder and generation; loads neither encoder nor collection."""
+        catalog = self._reading()  # first: it may lie in another store than before
         generations = Generations(self._directory.chroma, self._directory.current_file)
         number = generations.current()
         covered = generations.manifest(number).sequence if number else 0
-        catalog = self._reading()
         return IndexStatus(
             photos=catalog.count("ready"),
             failed=catalog.count("failed"),
@@ -269,7 +295,7 @@ class Index(Browsable, TidyIndex):
             raise EncoderMismatch(
                 f"{self.path} was built with encoder {self._bundle.info.name} "
                 f"({self._settings.encoder[:12]}), not {bundle.info.name} ({bundle.fingerprint[:12]}); "
-                "leave --encoder out, or choose another --index"
+                "leave --encoder out, choose another --index, or exchange it with `vsearch reencode`"
             )
         if given.get("metric", self._settings.metric) != self._settings.metric:
             raise UsageError(

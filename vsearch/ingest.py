@@ -7,6 +7,7 @@ interpreter lock leaves its core to another.  Results come back in order.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,7 @@ Result = TypeVar("Result")
 BATCH = 8
 THREADS_BEYOND_CORES = 1
 LOOK_AHEAD = 4  # batches waiting for each thread
+DECODE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +77,21 @@ class Reader:
         max_megapixels: larger photos fail.
         is_known: whether the catalog can settle a job by the SHA-256 of its bytes alone; called from
             several threads.
+        decode_seconds: a photo whose decoding takes longer fails.
     """
 
-    def __init__(self, encoder: Encoder, max_megapixels: float, is_known: Callable[[Job, str], bool]) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        max_megapixels: float,
+        is_known: Callable[[Job, str], bool],
+        *,
+        decode_seconds: float = DECODE_SECONDS,
+    ) -> None:
         self._encoder = encoder
         self._max_megapixels = max_megapixels
         self._is_known = is_known
+        self._decode_seconds = decode_seconds
 
     def read(self, jobs: Sequence[Job]) -> list[Reading]:
         """One batch, in order; a photo that fails is a reading with a failure."""
@@ -99,9 +110,17 @@ class Reader:
             sha256 = files.digest(data)
             if self._is_known(job, sha256):
                 return Reading(job, sha256)
-            return self._decoded(job, data, sha256)
+            return self._decoded_in_time(job, data, sha256)
         except PhotoError as failure:
             return Reading(job, sha256, failure=failure)
+
+    def _decoded_in_time(self, job: Job, data: bytes, sha256: str) -> Reading:
+        try:
+            return within(self._decode_seconds, lambda: self._decoded(job, data, sha256))
+        except TimeoutError as error:
+            reason = f"decoding took longer than {self._decode_seconds:g} s"
+            remedy = "it may be damaged: save it anew, or try again with --retry-failed"
+            raise PhotoError(job.path, reason, remedy) from error
 
     def _decoded(self, job: Job, data: bytes, sha256: str) -> Reading:
         specification = self._encoder.specification
@@ -122,6 +141,27 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def within(seconds: float, function: Callable[[], Result]) -> Result:
+    """``function()``, abandoned if it is not done in time.
+
+    Nothing can stop a thread, so it runs on one of its own, which then keeps its memory until it ends, and
+    which the end of the process does not wait for.  Decoders let other threads run meanwhile.
+
+    Raises:
+        TimeoutError: it is not done; and whatever ``function`` raises.
+    """
+    outcome: Future[Result] = Future()
+
+    def settle() -> None:
+        try:
+            outcome.set_result(function())
+        except BaseException as error:  # raised again in the thread that waits
+            outcome.set_exception(error)
+
+    threading.Thread(target=settle, name="vsearch-decode", daemon=True).start()
+    return outcome.result(seconds)
 
 
 def in_parallel(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

@@ -11,7 +11,7 @@ from typing import Self
 from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder
-from vsearch.errors import EncoderMismatch, IndexBusy
+from vsearch.errors import EncoderError, EncoderMismatch, IndexBusy
 from vsearch.updates import Writable
 
 
@@ -28,7 +28,13 @@ class OpenIndex:
     def __init__(self, directory: IndexDirectory) -> None:
         self._directory = directory
         self._settings = directory.settings()
-        self._bundle = self._check_encoder(Bundle(directory.encoder))
+        try:
+            self._bundle = self._check_encoder(Bundle(directory.encoder))
+        except EncoderError:
+            before, self._settings = self._settings, directory.settings()
+            if before.store == self._settings.store:
+                raise
+            self._bundle = self._check_encoder(Bundle(directory.encoder))  # re-encoding has just switched
         self._loaded: Encoder | None = None
         self._catalog: Catalog | None = None
 
@@ -58,6 +64,7 @@ class OpenIndex:
     def _writing(self) -> Iterator[Writable]:
         with self._directory.writing():
             self._reload()
+            self._directory.remove_superseded(self._settings)
             with self._open_catalog(read_only=False) as catalog:
                 yield Writable(self._directory, self._settings, catalog, self._encoder())
             self._settings = self._directory.settings()
@@ -72,6 +79,8 @@ class OpenIndex:
             return True
 
     def _reading(self) -> Catalog:
+        if self._catalog is not None and not self._catalog.path.exists():
+            self.close()  # re-encoding has removed the store
         if self._catalog is None:
             self._reload()
             self._catalog = self._open_catalog(read_only=True)
@@ -90,6 +99,8 @@ class OpenIndex:
         if before.encoder != self._settings.encoder:
             self._bundle = self._check_encoder(Bundle(self._directory.encoder))
             self._loaded = None
+        if before.store != self._settings.store:
+            self.close()  # what is open lies in the old store
 
     def _encoder(self) -> Encoder:
         if self._loaded is None:
@@ -101,6 +112,6 @@ class OpenIndex:
         if bundle.fingerprint != expected:
             raise EncoderMismatch(
                 f"{self._directory.encoder} has fingerprint {bundle.fingerprint[:12]}, index.json expects "
-                f"{expected[:12]}: the encoder was replaced; restore that folder, or run `vsearch reencode`"
+                f"{expected[:12]}: the encoder was replaced; restore that folder, or run `vsearch rebuild`"
             )
         return bundle

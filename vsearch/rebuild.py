@@ -86,7 +86,8 @@ class _Mending:
                 f"{self._directory.path} has no segments to rebuild from; make an index with "
                 "`vsearch build-index PHOTOS`"
             )
-        store = max(folders, key=_age)
+        finished = set(filter(self._directory.is_finished, folders))
+        store = max(finished or folders, key=_age)
         self._directory.store = store
         fingerprint, roots = "", dict[int, str]()
         for segment in self._segments("vectors"):

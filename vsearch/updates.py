@@ -32,6 +32,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+MakeReader = Callable[[Encoder, float, Callable[[Job, str], bool]], Reader]
 Source = tuple[str, str | None]  # a folder and None, or a folder and the name of one file in it
 
 
@@ -150,6 +151,7 @@ class Run:
         tally: counts what changes.
         is_gone: whether a photo's file is gone, as :class:`Committer` asks; by default, look.
         retry_failed: read photos again that failed before.
+        make_reader: what reads the photos, given what :class:`Reader` is given.
     """
 
     def __init__(
@@ -159,8 +161,10 @@ class Run:
         is_gone: Callable[[Photo], bool] | None = None,
         *,
         retry_failed: bool = False,
+        make_reader: MakeReader = Reader,
     ) -> None:
         self._index = index
+        self._make_reader = make_reader
         self._tally = tally
         self._is_gone = is_gone or self._gone_from_disk
         self._retry_failed = retry_failed
@@ -186,7 +190,7 @@ class Run:
     def read(self, jobs: Iterable[Job], counter: Counter) -> None:
         """Read files and commit what they hold, publishing on the way."""
         index = self._index
-        never = Reader(index.encoder, index.settings.max_megapixels, lambda job, sha256: False)
+        never = self._make_reader(index.encoder, index.settings.max_megapixels, lambda job, sha256: False)
         committer = Committer(
             index.directory,
             index.settings,
@@ -196,7 +200,7 @@ class Run:
             self._is_gone,
             retry_failed=self._retry_failed,
         )
-        reader = Reader(index.encoder, index.settings.max_megapixels, committer.is_known)
+        reader = self._make_reader(index.encoder, index.settings.max_megapixels, committer.is_known)
         publisher = Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension)
         threads = (os.cpu_count() or 1) + THREADS_BEYOND_CORES
         try:

@@ -39,6 +39,16 @@ class Change:
                 self._db.execute(rows.INSERT, rows.bound(row))
                 self._db.execute("DELETE FROM removals WHERE id = ?", (photo.id,))
 
+    def reserve(self, next_id: int) -> None:
+        """Give no id below ``next_id`` to a new photo."""
+        with self._errors():
+            self._db.execute("DELETE FROM sqlite_sequence WHERE name = 'photos' AND seq < ?", (next_id - 1,))
+            self._db.execute(
+                "INSERT INTO sqlite_sequence SELECT 'photos', ? WHERE NOT EXISTS "
+                "(SELECT 1 FROM sqlite_sequence WHERE name = 'photos')",
+                (next_id - 1,),
+            )
+
     def refile(self, photos: Iterable[Photo]) -> None:
         """Replace rows whose vector and facts are the same: a generation need not hear of it."""
         with self._errors():

@@ -1,4 +1,4 @@
-"""Commands for what may be damaged: check, rebuild."""
+"""Commands that hold an index together: check, rebuild, reencode."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from vsearch.cli import FAILED, app
-from vsearch.cli.options import IndexOption, JsonOption
+from vsearch.cli.building import run_and_report
+from vsearch.cli.options import IndexOption, JsonOption, StrictOption
 
 
 @app.command()
@@ -57,3 +58,34 @@ def rebuild(index: IndexOption = None, as_json: JsonOption = False) -> None:
     print(f"{report.photos:,} photos in {report.seconds:.1f} s{restored}")
     if report.lost or "catalog.sqlite" in report.restored:
         print(f"{report.lost:,} photos lost their vectors; run `vsearch sync`", file=sys.stderr)
+
+
+@app.command()
+def reencode(
+    encoder: Annotated[
+        str,
+        typer.Option("--encoder", metavar="NAME|DIR", help="The new encoder: see `vsearch encoders`."),
+    ],
+    index: IndexOption = None,
+    strict: StrictOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Exchange the encoder: make all vectors anew, beside the old ones, which answer until all is there.
+
+    A run that was stopped goes on where it was. Kept pixels are used where they fit the new encoder;
+    other photos are read from their files.
+
+    Example:
+
+      vsearch reencode --encoder photo-small
+    """
+    from vsearch.index import Index
+
+    opened = Index.open(index)
+    run_and_report(
+        opened,
+        "re-encoding",
+        lambda show: opened.reencode(encoder, on_progress=show),
+        strict,
+        as_json,
+    )

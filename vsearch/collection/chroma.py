@@ -276,7 +276,8 @@ def preload() -> None:
 
 
 def _try_import() -> None:
-    with contextlib.suppress(CollectionError):  # raised again where Chroma is used
+    # Raised again where Chroma is used; RuntimeError is how it fails when the process is ending.
+    with contextlib.suppress(CollectionError, RuntimeError):
         _import_chromadb()
 
 

@@ -1,0 +1,58 @@
+"""Reading photos: one that takes too long is given up, and the others of its batch are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import album
+from vsearch import files
+from vsearch.encoders import Encoder, resolve
+from vsearch.errors import PhotoError
+from vsearch.ingest import Job, Reader, within
+
+
+@pytest.fixture
+def encoder(toy_encoder: Path) -> Encoder:
+    return Encoder(resolve(toy_encoder))
+
+
+def job(path: Path) -> Job:
+    return Job(files.stat_file(str(path)))
+
+
+def test_a_decode_that_takes_too_long_is_given_up(encoder: Encoder, tmp_path: Path) -> None:
+    huge = tmp_path / "huge.png"
+    noise = np.random.default_rng(3).integers(0, 256, (256, 2500, 3), dtype=np.uint8)
+    Image.fromarray(np.tile(noise, (10, 1, 1))).save(huge, compress_level=1)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    impatient = Reader(encoder, 200, lambda job, sha256: False, decode_seconds=0.001)
+    (reading,) = impatient.read([job(huge)])
+    assert reading.failure is not None
+    assert (reading.failure.path, reading.failure.reason) == (
+        str(huge),
+        "decoding took longer than 0.001 s",
+    )
+    assert "--retry-failed" in reading.failure.remedy
+    assert reading.sha256 == files.sha256(str(huge))  # known by its bytes, so not tried at each run
+
+    patient = Reader(encoder, 200, lambda job, sha256: False)
+    small = album.write(tmp_path / "small.png", 1)
+    large, other, failed = patient.read([job(huge), job(small), job(broken)])
+    assert large.vector is not None
+    assert other.vector is not None
+    assert failed.failure is not None
+    assert "longer" not in failed.failure.reason
+
+
+def test_what_is_done_in_time_comes_through() -> None:
+    def fail() -> int:
+        raise PhotoError("a.jpg", "broken", "mend it")
+
+    assert within(60, lambda: 3) == 3
+    with pytest.raises(PhotoError, match="broken"):
+        within(60, fail)

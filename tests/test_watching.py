@@ -1,0 +1,60 @@
+"""``sync --watch``: the real command line, watching a real folder."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+import vsearch
+from tests import album, safety
+
+pytest.importorskip("watchfiles", reason='needs watchfiles: pip install "vsearch[watch]"')
+LONGEST = 90.0  # seconds until a watch that does not answer has failed
+
+
+@pytest.fixture
+def watching(index: vsearch.Index) -> Iterator[Popen[str]]:
+    """``sync --watch --json``, ended when the test is, and at the latest when it hangs."""
+    process = safety.start(
+        "sync", "--watch", "--json", "--index", index.path, variables={"PYTHONUNBUFFERED": "1"}
+    )
+    limit = threading.Timer(LONGEST, process.kill)
+    limit.start()
+    yield process
+    limit.cancel()
+    process.kill()
+    process.communicate()
+
+
+def is_settled(index: Path) -> bool:
+    """Whether the new photo is in, the old one out, and both published."""
+    with vsearch.Index.open(index) as reader:
+        names = {Path(photo.file.path).name for photo in reader.photos()}
+        return "new.png" in names and "photo001.jpg" not in names and reader.status().pending == 0
+
+
+def test_a_photo_that_appears_is_found(index: vsearch.Index, photos: Path, watching: Popen[str]) -> None:
+    assert watching.stdout is not None
+    assert json.loads(watching.stdout.readline())["unchanged"] == 12  # it watches by now
+    path = album.write(photos / "day0/new.png", 90)
+    (photos / "day1/photo001.jpg").unlink()
+
+    until = time.monotonic() + LONGEST
+    while time.monotonic() < until and not is_settled(index.path):
+        time.sleep(0.2)
+    assert index.query(path, k=1)[0].path == str(path)
+    assert is_settled(index.path)
+
+    watching.send_signal(signal.SIGINT)
+    _, errors = watching.communicate(timeout=LONGEST)
+    assert watching.returncode == 130, errors
+    assert "watching for changes" in errors
+    assert "Traceback" not in errors
+    safety.assert_sound(index.path)
