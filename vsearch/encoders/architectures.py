@@ -16,6 +16,7 @@ The decoder ends in a 3x3 convolution to RGB with a sigmoid.  Keras is imported 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -152,8 +153,11 @@ def load_weights(models: Models, architecture: Architecture, path: Path) -> None
         EncoderError: the file is unreadable, or holds the weights of another architecture.
     """
     try:
-        models.autoencoder.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings():
+            # Keras warns, and leaves fresh weights, where the file lacks some of the layers.
+            warnings.simplefilter("error", UserWarning)
+            models.autoencoder.load_weights(path)
+    except (ValueError, KeyError, OSError, UserWarning) as error:
         raise EncoderError(
             f"{path} does not hold the weights of {architecture.name}: {str(error).splitlines()[0]}; "
             "name the architecture it was trained with, or train anew without --resume"
