@@ -6,7 +6,7 @@ part, and capture times propose bursts.  Whoever judges a pair (:mod:`vsearch.ju
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -253,6 +253,27 @@ class Stars:
                 self.members.setdefault(match, []).append(row)
                 return
 
+    def join(self, row: int, ways: Sequence[Way], rank: Mapping[int, int]) -> None:
+        """Let a representative join one that has more members; its own are placed anew, each by itself."""
+        weight = self._weight(row, rank)
+        for propose, is_related, tries in ways:
+            others = (
+                target
+                for target in self.representatives(propose(row))
+                if self.centre[target] == target and self._weight(target, rank) > weight
+            )
+            match = next((target for target in islice(others, tries) if is_related(row, target)), None)
+            if match is not None:
+                released = self.members.pop(row, [])
+                self.centre[row] = match
+                self.members.setdefault(match, []).append(row)
+                for member in released:
+                    self.place(member, ways)
+                return
+
+    def _weight(self, row: int, rank: Mapping[int, int]) -> tuple[int, int]:
+        return len(self.members.get(row, ())), -rank[row]
+
 
 def stars(
     order: Sequence[int],
@@ -277,7 +298,8 @@ def stars(
         found.place(row, ways)
     # Neighbours that came later stand for their representatives now: a framed copy is larger than its
     # original, so it came first, and a row with many copies has few others among its nearest.
+    rank = {row: place for place, row in enumerate(order)}
     for row in order:
-        if found.centre[row] == row and row not in found.members:
-            found.place(row, ways)
+        if found.centre[row] == row:
+            found.join(row, ways, rank)
     return found
