@@ -63,7 +63,7 @@ def test_readers_beside_a_writer_are_always_right(index: vsearch.Index, tmp_path
     for n in range(8):
         album.write(folder / f"{n}.png", 400 + n)
     index.add(folder)
-    prelude = "import vsearch.index; vsearch.index.SCAN_BYTES = 0\n" if graph else ""
+    prelude = "import vsearch.index; vsearch.answering.SCAN_BYTES = 0\n" if graph else ""
     line = [sys.executable, "-c", prelude + READER, str(index.path), str(folder), str(finished)]
     readers = [
         subprocess.Popen(line, env={**os.environ, "PYTHONPATH": str(safety.ROOT)}, stdout=-1, stderr=-1)
@@ -120,7 +120,7 @@ def test_a_read_only_index_answers_and_refuses_changes(
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", index.path], check=True)
         if graph:
-            monkeypatch.setattr("vsearch.index.SCAN_BYTES", 0)
+            monkeypatch.setattr("vsearch.answering.SCAN_BYTES", 0)
         photo = photos / "day0/photo000.png"
         with vsearch.Index.open(index.path) as opened:
             assert opened.query(photo, k=1)[0].path == str(photo)

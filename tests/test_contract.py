@@ -52,6 +52,7 @@ def test_the_client_has_the_methods_of_the_index() -> None:
         "plan",
         "check",
         "rebuild",
+        "reencode",
         "is_busy",
     }
     within = {"path", "named", "sibling", "ready", "answer", "answers", "condition", "tidying", "has_text"}
