@@ -27,6 +27,7 @@ Scores = npt.NDArray[np.float64]
 # of the gain among the first five, and .86 of mAP where a pool of everything reached .88 (docs/search.md).
 _POOL = 200
 _LARGEST_POOL = 2000
+_COPY = 0.9999  # cosine above which a candidate is the query's own picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,10 @@ def _check(wanted: Wanted) -> None:
 def _refined(question: Question, vectors: npt.NDArray[np.float32], plain: Scores) -> Scores:
     """Refined scores of the nearest; those farther away stay behind them, in their plain order."""
     order = np.argsort(-plain, kind="stable")
-    near, far = order[:_LARGEST_POOL], order[_LARGEST_POOL:]
+    copies = int(np.count_nonzero(plain > _COPY))  # the query itself is no neighbourhood
+    near, far = order[copies : copies + _LARGEST_POOL], order[copies + _LARGEST_POOL :]
+    if not len(near):
+        return plain
     scores = plain.copy()
     scores[near] = refined(question.vector, vectors[near])
     scores[far] = np.minimum(plain[far], scores[near].min())
