@@ -23,7 +23,7 @@ import numpy as np
 from vsearch import updates
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build
 from vsearch.images import read_pixels
-from vsearch.training.batches import shuffled
+from vsearch.training.batches import in_order
 from vsearch.training.loop import Trainer
 from vsearch.training.records import Options
 from vsearch.training.session import _import_keras
@@ -33,7 +33,8 @@ from vsearch.training.staging import stage
 def the_study_s_way(architecture: Architecture, paths: list[str]) -> dict[str, float]:
     """One array, ``model.fit``."""
     keras = _import_keras()
-    pixels = np.array([read_pixels(path, architecture.input_size, "stretch") for path in paths])
+    ordered = [paths[number] for number in order(len(paths))]
+    pixels = np.array([read_pixels(path, architecture.input_size, "stretch") for path in ordered])
     pictures = pixels.astype("float32") / 255
     keras.utils.set_random_seed(0)
     model = build(architecture).autoencoder
@@ -41,7 +42,9 @@ def the_study_s_way(architecture: Architecture, paths: list[str]) -> dict[str, f
     warm_up = pictures[: architecture.batch_size]
     model.train_on_batch(warm_up, warm_up)
     started = time.perf_counter()
-    history = model.fit(pictures, pictures, batch_size=architecture.batch_size, epochs=1, verbose=0)
+    history = model.fit(
+        pictures, pictures, batch_size=architecture.batch_size, epochs=1, verbose=0, shuffle=False
+    )
     return figures(len(paths) / (time.perf_counter() - started), history.history["loss"][0])
 
 
@@ -53,14 +56,19 @@ def our_way(architecture: Architecture, photos: Path, limit: int) -> dict[str, f
         staged = stage(updates.found([photos], ())[:limit], Path(folder), architecture)
         keras.utils.set_random_seed(0)
         trainer = Trainer(architecture, build(architecture), options)
-        trainer.step(staged.read(range(architecture.batch_size)))
+        numbers = order(len(staged.rows))
+        trainer.step(staged.read(numbers[: architecture.batch_size]))
         losses = []
         started = time.perf_counter()
-        numbers = range(len(staged.rows))
-        for batch in shuffled(staged, numbers, architecture.batch_size, (0, 1)):
+        for batch in in_order(staged, numbers, architecture.batch_size):
             losses += [trainer.step(batch)] * len(batch)
         speed = len(numbers) / (time.perf_counter() - started)
     return figures(speed, float(np.mean(losses)))
+
+
+def order(count: int) -> list[int]:
+    """One random order for both sides, so that they take the same steps and their losses can be compared."""
+    return [int(number) for number in np.random.default_rng(0).permutation(count)]
 
 
 def figures(images_per_second: float, loss: float) -> dict[str, float]:
