@@ -135,6 +135,13 @@ def test_a_small_group_joins_a_large_one_member_by_member() -> None:
     assert duplicates.stars(range(5), ways).members == {2: [3, 4, 0, 1]}
 
 
+def test_a_frame_joins_the_picture_whose_group_it_led() -> None:
+    proposals = {0: [1], 1: [0], 2: [1], 3: [1]}  # 0: a screenshot of 1, larger, and like no copy of it
+    related = {(1, 0), (0, 1), (2, 1), (3, 1)}
+    ways = [(lambda row: proposals[row], lambda a, b: (a, b) in related, 9)]
+    assert duplicates.stars(range(4), ways).members == {1: [2, 3, 0]}
+
+
 def test_rules_are_applied_in_order() -> None:
     small = DuplicatePhoto("1", "/o/a.png", "a", 10, 10, 5, 2, "PNG", "2020-01-01T00:00:00")
     large = DuplicatePhoto("2", "/p/b.jpg", "b", 20, 20, 9, 1, "JPEG", "2021-01-01T00:00:00")

@@ -34,6 +34,8 @@ _SQUARE = 1.13
 _EDGES = 64
 BURST_SECONDS = 10
 _BURST_WINDOW = 16
+# How often representatives may look for a larger group: each time, neighbours of neighbours have moved.
+_ROUNDS = 5
 #: How many representatives a photo is compared with at most, by hash and by vector.
 HASH_TRIES = 32
 VECTOR_TRIES = 3
@@ -253,14 +255,14 @@ class Stars:
                 self.members.setdefault(match, []).append(row)
                 return
 
-    def join(self, row: int, ways: Sequence[Way], rank: Mapping[int, int]) -> None:
-        """Let a representative join one that has more members; its own are placed anew, each by itself."""
+    def join(self, row: int, ways: Sequence[Way], rank: Mapping[int, int]) -> bool:
+        """Let a representative join one that has more members; its own are placed anew; whether it did."""
         weight = self._weight(row, rank)
         for propose, is_related, tries in ways:
             others = (
                 target
                 for target in self.representatives(propose(row))
-                if self.centre[target] == target and self._weight(target, rank) > weight
+                if self._weight(target, rank) > weight and self._leads(target)
             )
             match = next((target for target in islice(others, tries) if is_related(row, target)), None)
             if match is not None:
@@ -268,17 +270,21 @@ class Stars:
                 self.centre[row] = match
                 self.members.setdefault(match, []).append(row)
                 for member in released:
-                    self.place(member, ways)
-                return
+                    if member == match:  # it led a larger group while it was a member of this one
+                        self.centre[match] = match
+                    else:
+                        self.place(member, ways)
+                return True
+        return False
+
+    def _leads(self, row: int) -> bool:
+        return self.centre[row] == row or row in self.members
 
     def _weight(self, row: int, rank: Mapping[int, int]) -> tuple[int, int]:
         return len(self.members.get(row, ())), -rank[row]
 
 
-def stars(
-    order: Sequence[int],
-    ways: Sequence[Way],
-) -> Stars:
+def stars(order: Sequence[int], ways: Sequence[Way]) -> Stars:
     """Groups around representatives, the first in ``order`` that a row is related to itself.
 
     A row that is related to no representative, but to a member of a group, makes a second group around that
@@ -299,7 +305,8 @@ def stars(
     # Neighbours that came later stand for their representatives now: a framed copy is larger than its
     # original, so it came first, and a row with many copies has few others among its nearest.
     rank = {row: place for place, row in enumerate(order)}
-    for row in order:
-        if found.centre[row] == row:
-            found.join(row, ways, rank)
+    for _ in range(_ROUNDS):
+        joined = [row for row in order if found.centre[row] == row and found.join(row, ways, rank)]
+        if not joined:
+            break
     return found
