@@ -13,7 +13,7 @@ import vsearch
 from tests import album
 from tests.conftest import Run
 from vsearch import calibration, ranking
-from vsearch.errors import EncoderError, UsageError
+from vsearch.errors import UsageError
 
 
 def test_a_mean_of_pictures_finds_both(index: vsearch.Index) -> None:
@@ -58,7 +58,7 @@ def test_what_makes_no_sense_is_refused(index: vsearch.Index, options: dict, mes
 def test_a_minus_needs_a_plus_and_words_a_text_half(index: vsearch.Index) -> None:
     with pytest.raises(UsageError, match="needs a picture or a text"):
         index.query(minus=[album.picture(0)])
-    with pytest.raises(EncoderError, match="pictures only"):
+    with pytest.raises(UsageError, match="pictures only"):
         index.query(text="a dog")
 
 

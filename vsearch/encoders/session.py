@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from vsearch.encoders import clip
 from vsearch.encoders.bundles import Bundle
-from vsearch.errors import EncoderError
+from vsearch.errors import EncoderError, UsageError
 
 if TYPE_CHECKING:
     pass
@@ -77,10 +77,11 @@ class Encoder:
         """The vector of words, float32 [D], in the same space as the pictures'.
 
         Raises:
-            EncoderError: this encoder has no text half, or it is unusable.
+            UsageError: this encoder has no text half.
+            EncoderError: its text half is unusable.
         """
         if not self.bundle.has_text:
-            raise EncoderError(
+            raise UsageError(
                 f"the encoder {self.specification.name} knows pictures only; for text queries build the "
                 "index with a CLIP or SigLIP folder in the layout that Immich publishes "
                 "(`vsearch build-index PHOTOS --index DIR --encoder FOLDER`)"
