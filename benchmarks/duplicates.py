@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
@@ -229,7 +230,8 @@ def add_thousand(hashed: duplicates.Hashed, vectors: neighbours.Vectors) -> None
     neighbours.nearest(vectors, rows[:-1000], rows[-1000:], 6, 0.6)
 
 
-def timed(function):  # type: ignore[no-untyped-def]
+def timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    """What ``function`` returned, and the seconds it took."""
     start = time.perf_counter()
     return function(), time.perf_counter() - start
 
