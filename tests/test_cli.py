@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -175,3 +177,13 @@ def test_a_folder_without_photos(command: Run, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert b"no photos in empty" in done.stderr
     assert not (tmp_path / "empty" / ".vsearch").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_to_a_full_disk_is_an_error(built: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vsearch", "status"], cwd=built, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2
+    assert b"full" in done.stderr and b"bug" not in done.stderr

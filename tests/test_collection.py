@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vsearch.collection import Batch, Generations, HnswParameters, Metadata
+from vsearch.collection import Batch, Changes, Generations, HnswParameters, Metadata
 from vsearch.errors import CollectionError, IndexDamaged
 from vsearch.ranking import normalised
 
@@ -35,8 +37,7 @@ def publish(
 ) -> int:
     dimension = batches[0].vectors.shape[1] if batches else 16
     return generations.publish(
-        batches,
-        removed,
+        Changes(batches, sum(len(each.ids) for each in batches), removed),
         base=base,
         sequence=base + 1,
         dimension=dimension,
@@ -129,3 +130,33 @@ def test_not_a_number_is_refused(generations: Generations) -> None:
     number = publish(generations, [batch(random_vectors(5))])
     with generations.open(number) as collection, pytest.raises(CollectionError, match="NaN"):
         collection.search(np.full((1, 16), np.nan, np.float32), 1)
+
+
+@pytest.mark.parametrize(("added", "removed"), [(300, 0), (1, 0), (0, 1), (0, 40), (7, 3)])
+def test_the_graph_lies_written_when_published(generations: Generations, added: int, removed: int) -> None:
+    """No record waits for whoever opens the generation: Chroma would insert it anew each time."""
+    vectors = random_vectors(100)
+    first = publish(generations, [batch(vectors)])
+    batches = [batch(random_vectors(added), 100)] if added else []
+    gone = [*map(str, range(removed)), "never there"]
+    number = publish(generations, batches, base=first, removed=gone)
+    with contextlib.closing(sqlite3.connect(generations.folder(number) / "chroma.sqlite3")) as database:
+        (waiting,) = database.execute("SELECT count(*) FROM embeddings_queue").fetchone()
+    # The last record stays in the queue, written or not; a single one is not enough to write.
+    assert waiting <= (2 if (added, removed) == (0, 1) else 1)
+    with generations.open(number) as collection:
+        assert collection.count() == 100 + added - removed
+
+
+def test_a_wrong_count_is_noticed(generations: Generations) -> None:
+    with pytest.raises(CollectionError, match="did not write its graph"):
+        generations.publish(
+            Changes([batch(random_vectors(30))], 31),
+            base=0,
+            sequence=1,
+            dimension=16,
+            metric="cosine",
+            fingerprint="f",
+            hnsw=HnswParameters(),
+        )
+    assert generations.current() == 0

@@ -10,9 +10,12 @@ from PIL import Image
 
 from tests import album
 from vsearch import files
+from vsearch.directory import Settings
 from vsearch.encoders import Encoder, resolve
 from vsearch.errors import PhotoError
 from vsearch.ingest import Job, Reader, within
+
+SETTINGS = Settings(encoder="any")
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def test_a_decode_that_takes_too_long_is_given_up(encoder: Encoder, tmp_path: Pa
     Image.fromarray(np.tile(noise, (10, 1, 1))).save(huge, compress_level=1)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
-    impatient = Reader(encoder, 200, lambda job, sha256: False, decode_seconds=0.001)
+    impatient = Reader(encoder, SETTINGS, lambda job, sha256: False, decode_seconds=0.001)
     (reading,) = impatient.read([job(huge)])
     assert reading.failure is not None
     assert (reading.failure.path, reading.failure.reason) == (
@@ -40,7 +43,7 @@ def test_a_decode_that_takes_too_long_is_given_up(encoder: Encoder, tmp_path: Pa
     assert "--retry-failed" in reading.failure.remedy
     assert reading.sha256 == files.sha256(str(huge))  # known by its bytes, so not tried at each run
 
-    patient = Reader(encoder, 200, lambda job, sha256: False)
+    patient = Reader(encoder, SETTINGS, lambda job, sha256: False)
     small = album.write(tmp_path / "small.png", 1)
     large, other, failed = patient.read([job(huge), job(small), job(broken)])
     assert large.vector is not None

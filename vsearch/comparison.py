@@ -16,7 +16,7 @@ import numpy.typing as npt
 from vsearch import evaluation, files, images
 from vsearch.alterations import ALTERATIONS, Alteration
 from vsearch.baselines import BASELINES, SIZE
-from vsearch.collection import Batch, Generations, HnswParameters, batches_of
+from vsearch.collection import Batch, Changes, Generations, HnswParameters, batches_of
 from vsearch.encoders import Encoder, resolve
 from vsearch.errors import PhotoError, UsageError
 from vsearch.evaluation import Quality
@@ -170,8 +170,7 @@ def approximate_recall(vectors: Vectors, k: int = 10) -> float:
         Path(folder, "chroma").mkdir()
         generations = Generations(Path(folder, "chroma"), Path(folder, "CURRENT"))
         number = generations.publish(
-            _batches(unit),
-            (),
+            Changes(_batches(unit), len(unit)),
             base=0,
             sequence=1,
             dimension=unit.shape[1],

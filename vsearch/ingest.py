@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch import files, hashing, images
+from vsearch.directory import Settings
 from vsearch.encoders import Encoder
 from vsearch.errors import PhotoError
 from vsearch.records import FileStat, Photo, PhotoFacts
@@ -55,7 +56,7 @@ class Reading:
         sha256: of the bytes; ``None`` if they could not be read.
         facts: with perceptual hashes; ``None`` unless decoded.
         thumbnail: JPEG bytes.
-        pixels: uint8 [S, S, 3].
+        pixels: uint8 [S, S, 3], where they are kept.
         vector: float32 [D].
         failure: why it failed.
     """
@@ -74,7 +75,7 @@ class Reader:
 
     Args:
         encoder: shared by all threads.
-        max_megapixels: larger photos fail.
+        settings: of the index: the bound on megapixels, and whether pixels are kept.
         is_known: whether the catalog can settle a job by the SHA-256 of its bytes alone; called from
             several threads.
         decode_seconds: a photo whose decoding takes longer fails.
@@ -83,13 +84,13 @@ class Reader:
     def __init__(
         self,
         encoder: Encoder,
-        max_megapixels: float,
+        settings: Settings,
         is_known: Callable[[Job, str], bool],
         *,
         decode_seconds: float = DECODE_SECONDS,
     ) -> None:
         self._encoder = encoder
-        self._max_megapixels = max_megapixels
+        self._settings = settings
         self._is_known = is_known
         self._decode_seconds = decode_seconds
 
@@ -100,7 +101,11 @@ class Reader:
         if not pixels:
             return readings
         vectors = iter(self._encoder.encode(np.stack(pixels)))
-        return [r if r.pixels is None else replace(r, vector=next(vectors)) for r in readings]
+        return [r if r.pixels is None else self._encoded(r, next(vectors)) for r in readings]
+
+    def _encoded(self, reading: Reading, vector: npt.NDArray[np.float32]) -> Reading:
+        # Up to a hundred readings wait while a generation is published: without pixels, in little memory.
+        return replace(reading, vector=vector, pixels=reading.pixels if self._settings.keep_pixels else None)
 
     def _decode(self, job: Job) -> Reading:
         sha256 = None
@@ -128,7 +133,7 @@ class Reader:
             data,
             specification.input_size,
             specification.resize,
-            max_megapixels=self._max_megapixels,
+            max_megapixels=self._settings.max_megapixels,
             name=job.path,
         )
         phash, dhash = hashing.perceptual_hashes(decoded.picture)

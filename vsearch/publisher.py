@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from vsearch.catalog import Catalog
-from vsearch.collection import Batch, Generations, HnswParameters, Metadata, batches_of
+from vsearch.collection import Batch, Changes, Generations, HnswParameters, Metadata, batches_of
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.errors import EncoderMismatch, IndexDamaged
 from vsearch.ingest import batched
@@ -52,8 +52,11 @@ class Publisher:
     def _publish(self, base: int, covered: int) -> int:
         sequence = self._catalog.sequence()
         number = self._generations.publish(
-            self._batches(covered),
-            (str(i) for i in self._catalog.unready_since(covered)) if base else (),
+            Changes(
+                self._batches(covered),
+                self._catalog.count_ready_since(covered),
+                (str(i) for i in self._catalog.unready_since(covered)) if base else (),
+            ),
             base=base,
             sequence=sequence,
             dimension=self._dimension,

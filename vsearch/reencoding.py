@@ -137,12 +137,10 @@ class _Reencoding:
                 file = replace(found, root=file.root, path=file.path)
         return Job(file, replace(photo, sha256=None))
 
-    def _reader(
-        self, encoder: Encoder, max_megapixels: float, is_known: Callable[[Job, str], bool]
-    ) -> Reader:
+    def _reader(self, encoder: Encoder, settings: Settings, is_known: Callable[[Job, str], bool]) -> Reader:
         if self._pixels_fit:
-            return _KeptPixels(self._old, encoder, max_megapixels, is_known)
-        return Reader(encoder, max_megapixels, is_known)
+            return _KeptPixels(self._old, encoder, settings, is_known)
+        return Reader(encoder, settings, is_known)
 
     def _carry_failed(self) -> None:
         """Every other photo stays as failed: with its old reason, or because its file is gone."""
@@ -166,10 +164,10 @@ class _KeptPixels(Reader):
         self,
         old: _Old,
         encoder: Encoder,
-        max_megapixels: float,
+        settings: Settings,
         is_known: Callable[[Job, str], bool],
     ) -> None:
-        super().__init__(encoder, max_megapixels, is_known)
+        super().__init__(encoder, settings, is_known)
         self._old = old
 
     def _decode(self, job: Job) -> Reading:

@@ -32,7 +32,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-MakeReader = Callable[[Encoder, float, Callable[[Job, str], bool]], Reader]
+MakeReader = Callable[[Encoder, Settings, Callable[[Job, str], bool]], Reader]
 Source = tuple[str, str | None]  # a folder and None, or a folder and the name of one file in it
 
 
@@ -190,7 +190,7 @@ class Run:
     def read(self, jobs: Iterable[Job], counter: Counter) -> None:
         """Read files and commit what they hold, publishing on the way."""
         index = self._index
-        never = self._make_reader(index.encoder, index.settings.max_megapixels, lambda job, sha256: False)
+        never = self._make_reader(index.encoder, index.settings, lambda job, sha256: False)
         committer = Committer(
             index.directory,
             index.settings,
@@ -200,7 +200,7 @@ class Run:
             self._is_gone,
             retry_failed=self._retry_failed,
         )
-        reader = self._make_reader(index.encoder, index.settings.max_megapixels, committer.is_known)
+        reader = self._make_reader(index.encoder, index.settings, committer.is_known)
         publisher = Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension)
         threads = (os.cpu_count() or 1) + THREADS_BEYOND_CORES
         try:

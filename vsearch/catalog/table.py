@@ -181,6 +181,10 @@ class Catalog:
         gone = "SELECT count(*) FROM removals WHERE sequence > ?"
         return self._number(changed, sequence) + self._number(gone, sequence)
 
+    def count_ready_since(self, sequence: int) -> int:
+        """How many photos :meth:`changed_since` gives."""
+        return self._number("SELECT count(*) FROM photos WHERE state = 'ready' AND sequence > ?", sequence)
+
     def unready_since(self, sequence: int) -> Iterator[int]:
         """Ids that a generation covering ``sequence`` may hold but must not any more."""
         query = (

@@ -6,6 +6,8 @@ unreadable input or a damaged index; 3 with ``--strict``, when photos were skipp
 
 from __future__ import annotations
 
+import atexit
+import errno
 import os
 import sys
 import traceback
@@ -13,6 +15,7 @@ import traceback
 import typer
 
 from vsearch import __version__
+from vsearch.cli.allocator import share_one_arena
 from vsearch.errors import VsearchError
 
 NOTHING_FOUND = 1
@@ -43,7 +46,7 @@ def _root(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
-    pass
+    share_one_arena()
 
 
 # Each adds commands to app.
@@ -76,6 +79,28 @@ __all__ = [
 
 def main() -> None:
     """Run the command line; errors become one line and an exit code."""
+    try:
+        _run()
+        code = 0
+    except SystemExit as exit:
+        code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """End the process without taking Chroma and ONNX Runtime apart, which takes Python half a second."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            pass  # its reader has seen enough
+        except OSError:
+            code = code or FAILED
+    os._exit(code)
+
+
+def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         # File names that are not UTF-8 must come out as the bytes they are.
         stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
@@ -90,6 +115,8 @@ def main() -> None:
         # The reader of a pipe (head, say) has left; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # the last line of defence: no traceback reaches a user
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _fail("the disk that the output goes to is full; make room there")
         if "VSEARCH_DEBUG" in os.environ:
             traceback.print_exc()
         _fail(

@@ -30,10 +30,8 @@ _BATCH_BYTES = 4 * 2**20
 _BATCH_ROWS = 5000  # get_max_batch_size() of chromadb 1.5 is 5461
 # Chroma turns the vectors of an upsert into Python lists, 32 bytes a number: small batches keep that small.
 _UPSERT_ROWS = 256
-# A graph file is written each time this many records have come in.  While loading that is never; the
-# smallest threshold Chroma takes is 2, which makes the next two records write everything.
-_WRITE_NEVER = 2**31 - 1
-_WRITE_NOW = 2
+# Chroma writes the graph's files each time that this many records have come in; it takes no less.
+_SMALLEST_THRESHOLD = 2
 # Chroma shares what clients of one path hold, but looks it up, and drops it, without a lock.
 _opening = threading.RLock()
 _MEND = "run `vsearch check`, then `vsearch rebuild` if it says so"
@@ -58,6 +56,18 @@ class Batch:
     ids: Sequence[str]
     vectors: Vectors
     metadatas: Sequence[Metadata]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What becomes of a generation: rows to add or replace, and how many; ids that must not be in it.
+
+    Ids in ``removed`` that it never had are fine.
+    """
+
+    batches: Iterable[Batch]
+    count: int
+    removed: Iterable[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +157,9 @@ class Collection:
     def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
         """The stored vectors of ``ids``, float32 [D] each; ids that are not there are left out."""
         found: dict[str, Vectors] = {}
-        for start in range(0, len(ids), _BATCH_ROWS):
+        for page in _pages(ids):
             with errors():
-                got = self._photos.get(ids=list(ids[start : start + _BATCH_ROWS]), include=["embeddings"])
+                got = self._photos.get(ids=page, include=["embeddings"])
             embeddings = got["embeddings"]
             assert embeddings is not None  # asked for
             found.update((i, np.asarray(v, np.float32)) for i, v in zip(got["ids"], embeddings, strict=True))
@@ -203,29 +213,34 @@ def batches_of(dimension: int, rows: int) -> int:
     return max(1, min(rows, _UPSERT_ROWS, _BATCH_BYTES // (4 * dimension)))
 
 
-def fill(folder: Path, batches: Iterable[Batch], removed: Iterable[str]) -> int:
+def fill(folder: Path, changes: Changes) -> int:
     """Apply the changes and leave a graph that lies complete on the disk; returns the count.
 
-    The graph is written once, at the end: set the threshold to 2, reopen, upsert two records again.
+    The graph is written with the last record: the threshold is set to how many there are.  Were it higher,
+    whoever opens the collection would insert the records all over again; were it lower, the graph would be
+    written several times.
     """
-    last: Batch | None = None
     with _photos(folder) as photos:
-        photos.modify(configuration={"hnsw": {"sync_threshold": _WRITE_NEVER}})
+        gone = _present(photos, changes.removed)
+        threshold = max(_SMALLEST_THRESHOLD, changes.count + len(gone))
+        photos.modify(configuration={"hnsw": {"sync_threshold": threshold}})
     with _photos(folder) as photos:
-        gone = list(removed)
-        for start in range(0, len(gone), _BATCH_ROWS):
-            photos.delete(ids=gone[start : start + _BATCH_ROWS])
-        for batch in batches:
+        for ids in _pages(gone):
+            photos.delete(ids=ids)
+        for batch in changes.batches:
             _upsert(photos, batch)
-            last = batch
+            if changes.count + len(gone) < _SMALLEST_THRESHOLD:
+                _upsert(photos, batch)
             durable.step("generation-upserted")
-        photos.modify(configuration={"hnsw": {"sync_threshold": _WRITE_NOW}})
-    with _photos(folder) as photos:
-        count = photos.count()
-        if last is not None:
-            for _ in range(_WRITE_NOW):
-                _upsert(photos, Batch(last.ids[:1], last.vectors[:1], last.metadatas[:1]))
-    return count
+        return photos.count()
+
+
+def _present(photos: chromadb.Collection, ids: Iterable[str]) -> list[str]:
+    return [i for page in _pages(list(ids)) for i in photos.get(ids=page, include=[])["ids"]]
+
+
+def _pages(ids: Sequence[str]) -> Iterator[list[str]]:
+    return (list(ids[start : start + _BATCH_ROWS]) for start in range(0, len(ids), _BATCH_ROWS))
 
 
 def _upsert(photos: chromadb.Collection, batch: Batch) -> None:
@@ -249,7 +264,7 @@ def _photos(folder: Path) -> Iterator[chromadb.Collection]:
 def create(folder: Path, metric: Metric, hnsw: HnswParameters) -> None:
     """Make an empty collection in ``folder``."""
     space = "cosine" if metric == "cosine" else "l2"
-    configuration = {"hnsw": {"space": space, "sync_threshold": _WRITE_NEVER, **asdict(hnsw)}}
+    configuration = {"hnsw": {"space": space, **asdict(hnsw)}}
     with errors():
         client = _client(folder)
         try:

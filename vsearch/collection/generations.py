@@ -8,13 +8,12 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vsearch import durable
-from vsearch.collection.chroma import Batch, Collection, HnswParameters, create, errors, fill
-from vsearch.errors import IndexDamaged
+from vsearch.collection.chroma import Changes, Collection, HnswParameters, create, errors, fill
+from vsearch.errors import CollectionError, IndexDamaged
 from vsearch.records import Metric
 
 _MANIFEST = "generation.json"
@@ -143,8 +142,7 @@ class Generations:
 
     def publish(
         self,
-        batches: Iterable[Batch],
-        removed: Iterable[str],
+        changes: Changes,
         *,
         base: int,
         sequence: int,
@@ -157,8 +155,7 @@ class Generations:
         """Publish a new generation and return its number.
 
         Args:
-            batches: rows to add or replace.
-            removed: ids that must not be in it; ids it never had are fine.
+            changes: rows to add or replace, ids to take out.
             base: the generation to start from; 0 starts empty.
             sequence: the catalog sequence that the result covers.
             catalog: identity of the catalog.
@@ -172,7 +169,8 @@ class Generations:
             with durable.storage_errors(temporary):
                 self._start(temporary, base, metric, hnsw)
             durable.step("generation-copied")
-            count = fill(temporary, batches, removed)
+            count = fill(temporary, changes)
+            _check_written(temporary)
             durable.step("generation-persisted")
             with durable.storage_errors(temporary):
                 described = _described(temporary)
@@ -284,6 +282,25 @@ def _copy(source: Path, target: Path) -> None:
     finally:
         old.close()
         new.close()
+
+
+def _check_written(folder: Path) -> None:
+    """Chroma keeps records that its graph files lack in a queue, and of the others the last one.
+
+    A single removal is too little for it to write the graph, and waits.
+
+    Raises:
+        CollectionError: the graph files lack some.
+    """
+    database = sqlite3.connect(folder / _DATABASE)
+    try:
+        (waiting,) = database.execute("SELECT count(*) FROM embeddings_queue").fetchone()
+    except sqlite3.Error as error:
+        raise CollectionError(f"Chroma left a database that cannot be read: {error}") from error
+    finally:
+        database.close()
+    if waiting > 2:
+        raise CollectionError(f"Chroma did not write its graph: {waiting} records wait; please report this")
 
 
 def _file_sizes(folder: Path) -> dict[str, int]:
