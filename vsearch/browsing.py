@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from vsearch.answering import Answering
+from vsearch.answering import Answering, PathLike
 from vsearch.errors import UsageError
 from vsearch.filters import Condition
+from vsearch.photomap import PhotoMap, Vectors, photo_map
 from vsearch.records import Photo
 
 _LAST_ID = 2**63 - 1  # SQLite's largest integer
@@ -43,6 +44,36 @@ class Browsable(Answering):
         return self._reading().page(
             state, limit, after=start, newest=newest, condition=sql, parameters=parameters
         )
+
+    def map(
+        self,
+        where: str | None = None,
+        *,
+        under: PathLike | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        seed: int = 0,
+    ) -> PhotoMap:
+        """The whole collection on a plane, photos that look alike close together; takes 20 s for 10,000.
+
+        Args:
+            where, under, since, until: filters, as for :meth:`query`.
+            seed: another one gives another map of the same neighbourhoods.
+
+        Returns:
+            an empty map when there are no photos, or none meets the filter.
+
+        Raises:
+            MissingExtraError: the extra ``map`` is not installed.
+            UsageError: the filter cannot be understood.
+        """
+
+        def read() -> PhotoMap:
+            condition = self.condition(where, under=under, since=since, until=until)
+            vectors = Vectors(self._directory, self._bundle.specification.dimension, self._settings.metric)
+            return photo_map(vectors, self._reading(), condition, seed)
+
+        return self._patiently(read)
 
     def cameras(self) -> dict[str, int]:
         """How many photos each camera took, most first."""
