@@ -65,8 +65,10 @@ class Browsable(Answering):
 
         Raises:
             MissingExtraError: the extra ``map`` is not installed.
-            UsageError: the filter cannot be understood.
+            UsageError: the filter cannot be understood, or ``seed`` is not in 0..2**32 - 1.
         """
+        if not 0 <= seed < 2**32:
+            raise UsageError(f"seed must be 0 or more and below 2**32; received {seed}")
 
         def read() -> PhotoMap:
             condition = self.condition(where, under=under, since=since, until=until)
