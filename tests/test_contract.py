@@ -127,6 +127,14 @@ def test_duplicates_are_the_same(index: Any, made: vsearch.Index) -> None:
     assert index.duplicates() == made.duplicates()
 
 
+def test_the_map_is_the_same(index: Any, made: vsearch.Index) -> None:
+    found, expected = index.map(), made.map()
+    assert isinstance(found, vsearch.PhotoMap)
+    assert (list(found.ids), list(found.paths)) == (list(expected.ids), list(expected.paths))
+    assert found.positions.dtype == np.float32
+    assert np.array_equal(found.positions, expected.positions)
+
+
 def test_filters(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:
     found = index.query(photo, where="format = png and width > 10", k=None)
     assert found

@@ -6,7 +6,8 @@ const tile = (n) => {
   const sheet = sheets[Math.floor(n / data.perSheet)];
   const place = n % data.perSheet;
   if (!data.colours[n] || !sheet.complete || !sheet.naturalWidth) return null;
-  return [sheet, (place % data.columns) * data.side, Math.floor(place / data.columns) * data.side, data.side];
+  const [left, top] = [(place % data.columns) * data.side, Math.floor(place / data.columns) * data.side];
+  return [sheet, left + 0.5, top + 0.5, data.side - 1]; // half a pixel in, so that no neighbour shows at the edges
 };
 
 function pick(n, px, py, side) {
@@ -32,4 +33,9 @@ for (const sheet of sheets) sheet.decode().then(() => plane.draw(), () => null);
 byId("in").addEventListener("click", () => plane.zoomBy(1.6));
 byId("out").addEventListener("click", () => plane.zoomBy(1 / 1.6));
 byId("all").addEventListener("click", () => plane.all());
-byId("plane").focus();
+// Keys work at once; the ring of a focused canvas shows only when somebody goes there by key.
+addEventListener("keydown", (event) => {
+  if (document.activeElement !== document.body || event.key === "Tab") return;
+  byId("plane").focus();
+  plane.key(event);
+});

@@ -15,6 +15,8 @@ export class Plane {
     Object.assign(this, { canvas, x, y, tile, colour, pick, open });
     this.context = canvas.getContext("2d");
     [this.zoom, this.left, this.top] = [1, 0, 0]; // of the window onto the map; left and top in map units
+    const extent = (values) => Math.max(values.reduce((a, b) => Math.max(a, b), 0) - values.reduce((a, b) => Math.min(a, b), 1), 0.05);
+    [this.across, this.tall] = [extent(x), extent(y)];
     this.chosen = -1;
     this.pointers = new Map();
     this.most = Math.max(16, 12 * Math.sqrt(x.length));
@@ -40,7 +42,7 @@ export class Plane {
 
   // CSS pixels for one unit of the map; at zoom 1 all of it is in sight.
   get scale() {
-    return Math.min(this.width, this.height) * (1 - 2 * margin) * this.zoom;
+    return Math.min(this.width / this.across, this.height / this.tall) * (1 - 2 * margin) * this.zoom;
   }
 
   at(n) {
@@ -52,7 +54,7 @@ export class Plane {
 
   // Side of a thumbnail. It grows more slowly than distances, so that what overlaps comes apart.
   get size() {
-    const room = (Math.min(this.width, this.height) * 0.8) / Math.sqrt(this.x.length);
+    const room = 0.55 * Math.sqrt((this.width * this.height) / this.x.length);
     return clamp(room * this.zoom ** 0.7, 3, largest);
   }
 

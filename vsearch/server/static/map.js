@@ -24,6 +24,7 @@ export class PhotoMap {
   async show() {
     this.say(this.plane ? this.told : "Placing the photos; the first time this takes a while\u2026");
     const found = await call("map");
+    if (byId("map").hidden) return; // another view was chosen meanwhile
     const text = JSON.stringify(found.ids);
     this.told = found.ids.length ? `${found.ids.length.toLocaleString()} photos; those that look alike lie close together.`
       : "The index has no photos yet.";
