@@ -55,7 +55,18 @@ def test_the_client_has_the_methods_of_the_index() -> None:
         "reencode",
         "is_busy",
     }
-    within = {"path", "named", "sibling", "ready", "answer", "answers", "condition", "tidying", "has_text"}
+    within = {
+        "path",
+        "named",
+        "sibling",
+        "ready",
+        "answer",
+        "answers",
+        "condition",
+        "tidying",
+        "has_text",
+        "thumbnails",
+    }
     methods = {name for kind in vsearch.Index.__mro__ for name in vars(kind) if not name.startswith("_")}
     assert methods - of_the_owner - within <= set(dir(vsearch.Client))
 

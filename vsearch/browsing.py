@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, Self
 
 from vsearch.answering import Answering, PathLike
 from vsearch.errors import UsageError
 from vsearch.filters import Condition
 from vsearch.photomap import PhotoMap, Vectors, photo_map
+from vsearch.photoset import SegmentRows
 from vsearch.records import Photo
 
 _LAST_ID = 2**63 - 1  # SQLite's largest integer
@@ -76,6 +79,22 @@ class Browsable(Answering):
             return photo_map(vectors, self._reading(), condition, seed)
 
         return self._patiently(read)
+
+    @contextmanager
+    def thumbnails(self) -> Iterator[Callable[[str], bytes | None]]:
+        """:meth:`vsearch.Index.thumbnail`, for thousands: the files that were used last stay open."""
+        catalog, rows = self._reading(), SegmentRows(self._directory, "thumbnails")
+
+        def thumbnail(photo_id: str) -> bytes | None:
+            photo = catalog.get(int(photo_id)) if is_id(photo_id) else None
+            if photo is None or photo.thumbnail is None:
+                return None
+            return rows.segment(photo.thumbnail.segment).thumbnail(photo.thumbnail.row)
+
+        try:
+            yield thumbnail
+        finally:
+            rows.close()
 
     def cameras(self) -> dict[str, int]:
         """How many photos each camera took, most first."""

@@ -58,8 +58,9 @@ def map_photos(
     if html is not None:
         from vsearch.render.map import write_map
 
-        with opened, _working("drawing the thumbnails"):
-            write_map(html, found, opened.thumbnail, [f for f in (where, under, since, until) if f])
+        filters = [text for text in (where, under, since, until) if text]
+        with opened, _working("drawing the thumbnails"), opened.thumbnails() as thumbnail:
+            write_map(html, found, thumbnail, filters)
         print(f"map: {html}", file=sys.stderr)
 
 

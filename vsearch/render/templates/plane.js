@@ -9,7 +9,7 @@ const pan = 60;
 const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class Plane {
-  // x, y: places in 0..1. tile(n, size): [image, left, top, side] or null; colour(n): a CSS colour.
+  // x, y: places in 0..1. tile(n, pixels): [image, left, top, side] or null; colour(n): a CSS colour.
   // pick(n): n is chosen, -1 for none, with where it is on the canvas; open(n): show it large.
   constructor(canvas, { x, y, tile, colour, pick, open }) {
     Object.assign(this, { canvas, x, y, tile, colour, pick, open });
@@ -34,7 +34,7 @@ export class Plane {
   // -- where things are --------------------------------------------------------------------------
 
   resize() {
-    const ratio = devicePixelRatio || 1;
+    const ratio = (this.ratio = devicePixelRatio || 1);
     [this.width, this.height] = [this.canvas.clientWidth, this.canvas.clientHeight];
     [this.canvas.width, this.canvas.height] = [Math.round(this.width * ratio), Math.round(this.height * ratio)];
     this.draw();
@@ -79,11 +79,12 @@ export class Plane {
   }
 
   paint() {
-    const ratio = this.canvas.width / Math.max(this.width, 1);
-    const { context, size } = this;
+    const { context, size, ratio } = this;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
+    context.imageSmoothingEnabled = size > 24; // it doubles the time and shows on none so small
     for (let n = 0; n < this.x.length; n += 1) if (n !== this.chosen) this.paintOne(n, size);
+    context.imageSmoothingEnabled = true;
     if (this.chosen < 0) return;
     const side = Math.max(size * 1.15, 14);
     this.paintOne(this.chosen, side);
@@ -98,7 +99,7 @@ export class Plane {
     const [cx, cy] = this.at(n);
     const half = size / 2;
     if (cx < -half || cy < -half || cx > this.width + half || cy > this.height + half) return;
-    const found = size >= smallestPicture ? this.tile(n, size) : null;
+    const found = size >= smallestPicture ? this.tile(n, size * this.ratio) : null;
     if (found) {
       const [image, left, top, side] = found;
       this.context.drawImage(image, left, top, side, side, cx - half, cy - half, size, size);

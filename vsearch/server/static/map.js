@@ -8,12 +8,12 @@ const byId = (id) => document.getElementById(id);
 const least = 18; // CSS pixels from which on a photo is more than a dot
 const atOnce = 6;
 const kept = 3000;
-const side = 176;
+const [side, small] = [176, 44]; // pixels of the two squares that are kept of each
 
 export class PhotoMap {
   constructor(act, say) {
     [this.act, this.say] = [act, say];
-    this.pictures = new Map(); // number of a photo: its square, or null while it is fetched
+    this.pictures = new Map(); // number of a photo: its squares, or null while it is fetched
     this.wanted = [];
     this.fetching = 0;
     byId("map-in").addEventListener("click", () => this.plane?.zoomBy(1.6));
@@ -46,9 +46,9 @@ export class PhotoMap {
   }
 
   tile(n, size) {
-    if (size < least) return null;
+    if (size < least * devicePixelRatio) return null;
     const picture = this.pictures.get(n);
-    if (picture) return [picture, 0, 0, side];
+    if (picture) return size > small ? [picture[0], 0, 0, side] : [picture[1], 0, 0, small];
     if (picture === undefined) {
       this.pictures.set(n, null);
       this.wanted.push(n);
@@ -63,8 +63,8 @@ export class PhotoMap {
     this.fetching += 1;
     const [n, { found, plane }] = [this.wanted.pop(), this];
     try {
-      const square = await squareOf(thumbnail(found.ids[n]));
-      if (found === this.found) this.keep(n, square);
+      const squares = await squaresOf(thumbnail(found.ids[n]));
+      if (found === this.found) this.keep(n, squares);
       plane?.draw();
     } finally {
       this.fetching -= 1;
@@ -72,12 +72,12 @@ export class PhotoMap {
     }
   }
 
-  keep(n, square) {
-    this.pictures.set(n, square);
+  keep(n, squares) {
+    this.pictures.set(n, squares);
     if (this.pictures.size <= kept) return;
-    const [oldest, picture] = this.pictures.entries().next().value;
+    const [oldest, squares] = this.pictures.entries().next().value;
     this.pictures.delete(oldest);
-    picture?.close?.();
+    squares?.forEach((square) => square.close());
     this.wanted = this.wanted.filter((other) => other !== oldest);
   }
 
@@ -113,7 +113,7 @@ export class PhotoMap {
   }
 }
 
-async function squareOf(source) {
+async function squaresOf(source) {
   const image = new Image();
   image.src = source;
   try {
@@ -123,5 +123,7 @@ async function squareOf(source) {
   }
   const part = Math.min(image.naturalWidth, image.naturalHeight);
   const [left, top] = [(image.naturalWidth - part) / 2, (image.naturalHeight - part) / 2];
-  return createImageBitmap(image, left, top, part, part, { resizeWidth: side, resizeHeight: side, resizeQuality: "medium" });
+  const square = (pixels) =>
+    createImageBitmap(image, left, top, part, part, { resizeWidth: pixels, resizeHeight: pixels, resizeQuality: "medium" });
+  return Promise.all([side, small].map(square));
 }
