@@ -57,7 +57,7 @@ def test_the_view_by_keys_and_back(tab: Tab) -> None:
     assert "photo=" in tab.page.url
     tab.page.keyboard.press("Escape")
     playwright.expect(canvas).to_be_focused()
-    tab.page.get_by_role("link", name="Photos").click()
+    tab.page.get_by_role("link", name="Photos", exact=True).click()
     playwright.expect(canvas).to_be_hidden()
     tab.page.go_back()
     playwright.expect(canvas).to_be_visible()
@@ -101,7 +101,7 @@ def test_the_written_page_reaches_for_nothing(
     complaints: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: complaints.append(message.text))
+    page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
     page.goto((tmp_path / "map.html").as_uri())
     canvas = drawn(page)
     page.keyboard.press("ArrowRight")

@@ -12,7 +12,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 from PIL import Image, ImageOps
 
@@ -103,7 +102,7 @@ def _tile(jpeg: bytes | None, side: int) -> Image.Image | None:
 
 
 def _mean(tile: Image.Image) -> str:
-    return bytes(np.asarray(tile).reshape(-1, 3).mean(axis=0).astype(np.uint8)).hex()
+    return tile.resize((1, 1), Image.Resampling.BOX).tobytes().hex()
 
 
 def _data(found: PhotoMap, made: Sheets) -> dict[str, Any]:

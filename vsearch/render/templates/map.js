@@ -37,9 +37,10 @@ function pick(n, px, py, side) {
   if (found) large.getContext("2d").drawImage(found[0], ...found.slice(1), found[3], 0, 0, large.width, large.height);
   byId("name").textContent = data.names[n];
   const [width, height] = [card.offsetWidth, card.offsetHeight];
+  const { clientWidth, clientHeight } = byId("stage");
   const beside = px + side / 2 + 12;
-  card.style.left = `${beside + width > innerWidth ? Math.max(8, px - side / 2 - 12 - width) : beside}px`;
-  card.style.top = `${Math.min(Math.max(8, py - height / 2), innerHeight - height - 8)}px`;
+  card.style.left = `${beside + width > clientWidth ? Math.max(8, px - side / 2 - 12 - width) : beside}px`;
+  card.style.top = `${Math.min(Math.max(8, py - height / 2), clientHeight - height - 8)}px`;
 }
 
 const open = (n) => Object.assign(document.createElement("a"), { href: data.links[n], target: "_blank", rel: "noopener" }).click();

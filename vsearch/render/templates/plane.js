@@ -3,7 +3,7 @@
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const largest = 176; // CSS pixels of a thumbnail
-const smallestPicture = 5; // below that a square of its colour says as much
+const smallestPicture = 8; // below that a square of its colour says as much
 const margin = 0.06;
 const pan = 60;
 const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -55,7 +55,7 @@ export class Plane {
   // Side of a thumbnail. It grows more slowly than distances, so that what overlaps comes apart.
   get size() {
     const room = 0.55 * Math.sqrt((this.width * this.height) / this.x.length);
-    return clamp(room * this.zoom ** 0.7, 3, largest);
+    return clamp(room * this.zoom ** 0.8, 3, largest);
   }
 
   nearest(px, py, reach) {
@@ -82,6 +82,7 @@ export class Plane {
     const { context, size, ratio } = this;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
+    [this.crowd, this.seen] = [this.seen ?? 0, 0]; // photos in sight, in the frame before and in this one
     context.imageSmoothingEnabled = size > 24; // it doubles the time and shows on none so small
     for (let n = 0; n < this.x.length; n += 1) if (n !== this.chosen) this.paintOne(n, size);
     context.imageSmoothingEnabled = true;
@@ -99,6 +100,7 @@ export class Plane {
     const [cx, cy] = this.at(n);
     const half = size / 2;
     if (cx < -half || cy < -half || cx > this.width + half || cy > this.height + half) return;
+    this.seen += 1;
     const found = size >= smallestPicture ? this.tile(n, size * this.ratio) : null;
     if (found) {
       const [image, left, top, side] = found;

@@ -5,10 +5,11 @@ import { nameOf } from "./grid.js";
 import { Plane } from "./plane.js";
 
 const byId = (id) => document.getElementById(id);
-const least = 18; // CSS pixels from which on a photo is more than a dot
+const least = 12; // CSS pixels from which on a photo is more than a dot
+const most = 1000; // photos in sight; where there are more, they stay dots
 const atOnce = 6;
-const kept = 3000;
-const [side, small] = [176, 44]; // pixels of the two squares that are kept of each
+const kept = 2000;
+const [side, small] = [128, 32]; // pixels of the two squares that are kept of each
 
 export class PhotoMap {
   constructor(act, say) {
@@ -46,7 +47,7 @@ export class PhotoMap {
   }
 
   tile(n, size) {
-    if (size < least * devicePixelRatio) return null;
+    if (size < least * devicePixelRatio || this.plane.crowd > most) return null;
     const picture = this.pictures.get(n);
     if (picture) return size > small ? [picture[0], 0, 0, side] : [picture[1], 0, 0, small];
     if (picture === undefined) {
@@ -75,9 +76,9 @@ export class PhotoMap {
   keep(n, squares) {
     this.pictures.set(n, squares);
     if (this.pictures.size <= kept) return;
-    const [oldest, squares] = this.pictures.entries().next().value;
+    const [oldest, dropped] = this.pictures.entries().next().value;
     this.pictures.delete(oldest);
-    squares?.forEach((square) => square.close());
+    dropped?.forEach((square) => square.close());
     this.wanted = this.wanted.filter((other) => other !== oldest);
   }
 
