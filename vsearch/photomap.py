@@ -23,7 +23,7 @@ from vsearch.ranking import normalised
 from vsearch.records import Metric
 
 Floats = npt.NDArray[np.float32]
-_COMPONENTS = 50  # what distances between 384-number vectors owe to the rest is mostly noise
+_COMPONENTS = 50  # as scikit-learn's TSNE advises for long vectors
 _SLICE_BYTES = 2**24
 
 

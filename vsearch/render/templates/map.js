@@ -1,6 +1,6 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-// Each sheet, and halves of it: drawing 10,000 small squares from large ones would take half a second a frame.
+// Each sheet, and halves of it: 4,000 small squares drawn from large ones took 0.2 s a frame without a GPU.
 const sheets = data.sheets.map(() => []);
 const finest = 8;
 

@@ -83,7 +83,7 @@ export class Plane {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
     [this.crowd, this.seen] = [this.seen ?? 0, 0]; // photos in sight, in the frame before and in this one
-    context.imageSmoothingEnabled = size > 24; // it doubles the time and shows on none so small
+    context.imageSmoothingEnabled = size > 24; // so small, it costs time and hardly shows
     for (let n = 0; n < this.x.length; n += 1) if (n !== this.chosen) this.paintOne(n, size);
     context.imageSmoothingEnabled = true;
     if (this.chosen < 0) return;
