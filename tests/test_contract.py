@@ -55,7 +55,18 @@ def test_the_client_has_the_methods_of_the_index() -> None:
         "reencode",
         "is_busy",
     }
-    within = {"path", "named", "sibling", "ready", "answer", "answers", "condition", "tidying", "has_text"}
+    within = {
+        "path",
+        "named",
+        "sibling",
+        "ready",
+        "answer",
+        "answers",
+        "condition",
+        "tidying",
+        "has_text",
+        "thumbnails",
+    }
     methods = {name for kind in vsearch.Index.__mro__ for name in vars(kind) if not name.startswith("_")}
     assert methods - of_the_owner - within <= set(dir(vsearch.Client))
 
@@ -125,6 +136,14 @@ def test_all_photos_are_streamed(index: Any, made: vsearch.Index) -> None:
 
 def test_duplicates_are_the_same(index: Any, made: vsearch.Index) -> None:
     assert index.duplicates() == made.duplicates()
+
+
+def test_the_map_is_the_same(index: Any, made: vsearch.Index) -> None:
+    found, expected = index.map(), made.map()
+    assert isinstance(found, vsearch.PhotoMap)
+    assert (list(found.ids), list(found.paths)) == (list(expected.ids), list(expected.paths))
+    assert found.positions.dtype == np.float32
+    assert np.array_equal(found.positions, expected.positions)
 
 
 def test_filters(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         IndexDamaged,
         IndexExists,
         IndexNotFound,
+        MissingExtraError,
         PhotoError,
         ServerError,
         StorageError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         VsearchError,
     )
     from vsearch.index import Index
+    from vsearch.photomap import PhotoMap
     from vsearch.records import (
         DuplicateGroup,
         DuplicateMember,
@@ -59,9 +61,11 @@ __all__ = [
     "IndexNotFound",
     "IndexStatus",
     "Match",
+    "MissingExtraError",
     "Photo",
     "PhotoError",
     "PhotoFacts",
+    "PhotoMap",
     "Progress",
     "ServerError",
     "Skipped",
@@ -74,7 +78,7 @@ __all__ = [
 ]
 _ERRORS = {name for name in __all__ if name.endswith(("Error", "Mismatch")) or name.startswith("Index")}
 _HOMES = dict.fromkeys(_ERRORS, "errors")
-_HOMES |= {"Index": "index", "Progress": "updates", "IndexStatus": "records"}
+_HOMES |= {"Index": "index", "Progress": "updates", "IndexStatus": "records", "PhotoMap": "photomap"}
 _HOMES |= dict.fromkeys(("Client", "connect"), "client")
 
 

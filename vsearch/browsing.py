@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal, Self
 
-from vsearch.answering import Answering
+from vsearch.answering import Answering, PathLike
 from vsearch.errors import UsageError
 from vsearch.filters import Condition
+from vsearch.photomap import PhotoMap, Vectors, photo_map
+from vsearch.photoset import SegmentRows
 from vsearch.records import Photo
 
 _LAST_ID = 2**63 - 1  # SQLite's largest integer
@@ -43,6 +47,54 @@ class Browsable(Answering):
         return self._reading().page(
             state, limit, after=start, newest=newest, condition=sql, parameters=parameters
         )
+
+    def map(
+        self,
+        where: str | None = None,
+        *,
+        under: PathLike | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        seed: int = 0,
+    ) -> PhotoMap:
+        """The whole collection on a plane, photos that look alike close together; takes 20 s for 10,000.
+
+        Args:
+            where, under, since, until: filters, as for :meth:`query`.
+            seed: another one gives another map of the same neighbourhoods.
+
+        Returns:
+            an empty map when there are no photos, or none meets the filter.
+
+        Raises:
+            MissingExtraError: the extra ``map`` is not installed.
+            UsageError: the filter cannot be understood, or ``seed`` is not in 0..2**32 - 1.
+        """
+        if not 0 <= seed < 2**32:
+            raise UsageError(f"seed must be 0 or more and below 2**32; received {seed}")
+
+        def read() -> PhotoMap:
+            condition = self.condition(where, under=under, since=since, until=until)
+            vectors = Vectors(self._directory, self._bundle.specification.dimension, self._settings.metric)
+            return photo_map(vectors, self._reading(), condition, seed)
+
+        return self._patiently(read)
+
+    @contextmanager
+    def thumbnails(self) -> Iterator[Callable[[str], bytes | None]]:
+        """:meth:`vsearch.Index.thumbnail`, for thousands: the files that were used last stay open."""
+        catalog, rows = self._reading(), SegmentRows(self._directory, "thumbnails")
+
+        def thumbnail(photo_id: str) -> bytes | None:
+            photo = catalog.get(int(photo_id)) if is_id(photo_id) else None
+            if photo is None or photo.thumbnail is None:
+                return None
+            return rows.segment(photo.thumbnail.segment).thumbnail(photo.thumbnail.row)
+
+        try:
+            yield thumbnail
+        finally:
+            rows.close()
 
     def cameras(self) -> dict[str, int]:
         """How many photos each camera took, most first."""

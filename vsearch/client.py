@@ -10,19 +10,15 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from vsearch import errors, files, images
+from vsearch import errors, files, images, wire
+from vsearch.photomap import PhotoMap
 from vsearch.question import Crop, Picture
 from vsearch.records import (
     DuplicateGroup,
-    DuplicateMember,
-    DuplicatePhoto,
     EncoderInfo,
-    FileStat,
     IndexStatus,
     Match,
     Photo,
-    PhotoFacts,
-    Region,
     Skipped,
     SyncReport,
 )
@@ -32,12 +28,14 @@ _API = "/api/v1"
 _TRIES = 4
 _PAUSE_SECONDS = 0.25  # before the first retry; doubled each time
 _ADD_SECONDS = 600.0  # a photo is acknowledged when it is published
+_MAP_SECONDS = 3600.0  # the first to ask for a map waits until it is made
 _TOGETHER = 16
 _LONGEST_ID = 40
 _MOST = 10_000
 _PREFIX = "urn:vsearch:problem:"
 _CLASSES: Mapping[str, type[errors.VsearchError]] = {
     "usage": errors.UsageError,
+    "missing-extra": errors.MissingExtraError,
     "invalid": errors.UsageError,
     "index-busy": errors.IndexBusy,
     "index-not-found": errors.IndexNotFound,
@@ -150,7 +148,7 @@ class Client:
     def photo(self, photo_id: str) -> Photo | None:
         """The photo with the ``id`` of a :class:`Match`, or ``None``."""
         response = self._photo_part(photo_id, "")
-        return None if response is None else _photo(response.json())
+        return None if response is None else wire.photo(response.json())
 
     def photos(self) -> Iterator[Photo]:
         """The photos that queries can find, by id."""
@@ -168,7 +166,7 @@ class Client:
         given = {"state": state, "limit": limit, "after": after, "newest": newest}
         parameters = {name: value for name, value in given.items() if value is not None}
         answer = self._again("GET", f"{_API}/photos", params=parameters).json()
-        return [_photo(fields) for fields in answer["photos"]]
+        return [wire.photo(fields) for fields in answer["photos"]]
 
     def failed(self) -> Iterator[Skipped]:
         """The photos that could not be used, with reason and remedy."""
@@ -207,9 +205,17 @@ class Client:
         groups: list[DuplicateGroup] = []
         while True:
             page = self._again("GET", f"{_API}/duplicates", params={**given, "offset": len(groups)}).json()
-            groups.extend(_group(fields) for fields in page["groups"])
+            groups.extend(wire.group(fields) for fields in page["groups"])
             if not page["groups"] or len(groups) >= page["total"]:
                 return groups
+
+    def map(self) -> PhotoMap:
+        """All photos on a plane; see :meth:`vsearch.Index.map`.  The server makes it once for all who ask.
+
+        Raises:
+            MissingExtraError: the server lacks the extra ``map``.
+        """
+        return wire.photo_map(self._again("GET", f"{_API}/map", timeout=_MAP_SECONDS).json())
 
     def cameras(self) -> dict[str, int]:
         """How many photos each camera took, most first."""
@@ -357,33 +363,6 @@ def _paths(photo: str | os.PathLike[str], unreadable: list[Skipped]) -> Iterator
         return
     for file in files.walk(os.path.realpath(path), (), unreadable.append):
         yield files.absolute(file.root, file.path)
-
-
-def _photo(fields: dict[str, Any]) -> Photo:
-    return Photo(
-        id=int(fields["id"]),
-        file=FileStat(fields["root"], fields["path"], fields["size"], fields["mtime_ns"], fields["ctime_ns"]),
-        sha256=fields["sha256"],
-        state=fields["state"],
-        facts=PhotoFacts(**fields["facts"]) if fields["facts"] else None,
-        reason=fields["reason"],
-        remedy=fields["remedy"],
-    )
-
-
-def _group(fields: dict[str, Any]) -> DuplicateGroup:
-    members = [
-        DuplicateMember(
-            **{
-                **member,
-                "photo": DuplicatePhoto(**member["photo"]),
-                "region": Region(**member["region"]) if member["region"] else None,
-            }
-        )
-        for member in fields["members"]
-    ]
-    representative = DuplicatePhoto(**fields["representative"])
-    return DuplicateGroup(representative, members, fields["keep"], fields["why"])
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -2,6 +2,7 @@
 
     VsearchError                  the base: message = what, why, and what to do
     ├── UsageError                wrong arguments: an unknown encoder, k of 0, a folder without photos
+    │   └── MissingExtraError     it needs an optional package; the message has the pip command
     ├── PhotoError                one photo cannot be used; carries its path, reason and remedy
     ├── IndexNotFound             there is no index where one was asked for
     ├── IndexExists               there is one where none may be
@@ -26,6 +27,10 @@ class VsearchError(Exception):
 
 class UsageError(VsearchError):
     """What was asked for makes no sense; the message says what is allowed."""
+
+
+class MissingExtraError(UsageError):
+    """What was asked for needs a package of an extra that is not installed."""
 
 
 class PhotoError(VsearchError):

@@ -13,6 +13,7 @@ import pytest
 import vsearch
 from scripts import sample_album
 from tests.serving import Server
+from vsearch.server.routes.page import ASSETS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 CHROMIUM = (
@@ -268,13 +269,14 @@ def test_nothing_is_wider_than_the_window(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("what", ["list", "query", "viewer", "cropper", "phone"])
+@pytest.mark.parametrize("what", ["list", "query", "viewer", "cropper", "phone", "map"])
 def test_axe_finds_nothing(browser: playwright.Browser, album_server: Server, scheme: str, what: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
-    query = {"list": "", "viewer": "?photo=5", "phone": "?image=5"}.get(what, "?image=5")
+    query = {"list": "", "viewer": "?photo=5", "phone": "?image=5", "map": "?view=map"}.get(what, "?image=5")
     size = PHONE if what == "phone" else WIDE
     tab = Tab(browser, f"{album_server.url}/{query}", size, color_scheme=scheme, bypass_csp=True)
-    playwright.expect(tab.page.locator(".card").first).to_be_visible()
+    first = "#plane" if what == "map" else ".card"
+    playwright.expect(tab.page.locator(first).first).to_be_visible()
     tab.page.locator("#filter-button").click(force=True) if what == "query" else None
     if what == "cropper":
         tab.page.get_by_role("button", name="Region").click()
@@ -362,10 +364,9 @@ def test_adding_from_the_page(browser: playwright.Browser, index: vsearch.Index,
 
 
 def test_the_page_is_light(album_server: Server) -> None:
-    folder = Path(vsearch.__file__).parent / "server" / "static"
-    assert sum(path.stat().st_size for path in folder.iterdir()) < 150_000
-    for path in folder.iterdir():
-        text = path.read_text()
+    assert sum(len(asset.body) for asset in ASSETS.values()) < 150_000
+    for asset in ASSETS.values():
+        text = asset.body.decode()
         outside = re.findall(r"(?:https?:)?//[a-z][\w.]*\.[a-z]{2,}", text)
         assert [url for url in outside if "www.w3.org" not in url] == []
     with album_server.http() as http:

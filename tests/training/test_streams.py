@@ -10,10 +10,10 @@ from sklearn.decomposition import PCA
 
 from tests import album
 from vsearch import updates
+from vsearch.components import PrincipalComponents
 from vsearch.encoders.architectures import Architecture
 from vsearch.errors import UsageError
 from vsearch.training import batches
-from vsearch.training.components import PrincipalComponents
 from vsearch.training.staging import Staged, stage
 
 TINY = Architecture("tiny", 8, "4 P", "4 U", batch_size=4)

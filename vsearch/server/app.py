@@ -12,10 +12,11 @@ import vsearch
 from vsearch.index import Index
 from vsearch.server import problems, schemas
 from vsearch.server.adding import Adder
+from vsearch.server.maps import Maps
 from vsearch.server.metrics import Measured, Metrics
 from vsearch.server.options import Options
 from vsearch.server.pictures import Pictures
-from vsearch.server.routes import duplicates, page, photos, queries, service
+from vsearch.server.routes import duplicates, maps, page, photos, queries, service
 from vsearch.server.security import Guard
 from vsearch.server.service import Service
 from vsearch.server.workers import Workers
@@ -41,7 +42,7 @@ def create_app(index: Index, options: Options) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.service = served
-    for topic in (queries, photos, duplicates, service, page):
+    for topic in (queries, photos, duplicates, maps, service, page):
         app.include_router(topic.router)
     problems.install(app)
     app.add_middleware(Guard, options=options)
@@ -56,6 +57,7 @@ def _service(index: Index, options: Options) -> Service:
         readers=Workers(index, options.readers, options.queued, "questions"),
         decoders=Workers(index, options.decoders, options.waiting, "uploads"),
         adder=Adder(index.sibling(), options.max_megapixels) if options.allow_add else None,
+        maps=Maps(Workers(index, 1, options.queued, "maps")),
         pictures=Pictures(_KEPT_UPLOADS * options.max_upload_bytes),
         metrics=Metrics(),
     )
@@ -70,6 +72,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     if served.adder is not None:
         served.adder.stop()
+    served.maps.close()
     served.readers.close()
     served.decoders.close()
 

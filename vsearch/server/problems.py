@@ -24,6 +24,7 @@ _log = logging.getLogger("vsearch.server")
 
 # The first class that fits counts: subclasses before their bases.
 _STATUS: dict[type[errors.VsearchError], tuple[int, str]] = {
+    errors.MissingExtraError: (501, "missing-extra"),
     errors.UsageError: (422, "usage"),
     errors.PhotoError: (422, "photo"),
     errors.IndexBusy: (503, "index-busy"),

@@ -156,6 +156,15 @@ class Status(Model):
     dead: dict[str, int]
 
 
+class PhotoMap(Model):
+    """Photos by id, and where they are on the map: x and y in 0..1; the lists run in parallel."""
+
+    ids: list[str]
+    paths: list[str]
+    x: list[float]
+    y: list[float]
+
+
 class Region(Model):
     """A part of a picture, as fractions of its width and height."""
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from vsearch.index import Index
 from vsearch.records import Photo
 from vsearch.server.adding import Adder
+from vsearch.server.maps import Maps
 from vsearch.server.metrics import Metrics
 from vsearch.server.options import Options
 from vsearch.server.pictures import Pictures
@@ -30,6 +31,7 @@ class Service:
         readers: answer from what the index has.
         decoders: decode and encode what was uploaded; a few at a time, or memory would have no bound.
         adder: the writer, when adding is allowed.
+        maps: made on a thread of their own.
         pictures: uploaded to be searched for.
     """
 
@@ -37,6 +39,7 @@ class Service:
     readers: Workers
     decoders: Workers
     adder: Adder | None
+    maps: Maps
     pictures: Pictures
     metrics: Metrics
 

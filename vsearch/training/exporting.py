@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch import __version__, durable
+from vsearch.components import PrincipalComponents
 from vsearch.encoders import Bundle, Encoder, graphs
 from vsearch.encoders.architectures import Architecture, Models, pooled
 from vsearch.encoders.bundles import GRAPH, SPECIFICATION
 from vsearch.encoders.specification import Specification
 from vsearch.evaluation import nearest
 from vsearch.training.batches import Split, in_order
-from vsearch.training.components import PrincipalComponents
 from vsearch.training.forward import forward
 from vsearch.training.pictures import draw_losses, draw_reconstructions
 from vsearch.training.records import Options, Outcome, PrecisionTrial, Trained

@@ -1,4 +1,7 @@
-"""The page: one HTML file, its style and its modules, as they lie in the package."""
+"""The page: one HTML file, its style and its modules, as they lie in the package.
+
+The map's drawing is the same as in the page that ``vsearch map`` writes, and lies with that.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,9 @@ class _Asset:
 
 
 def _load() -> dict[str, _Asset]:
-    folder = files("vsearch.server") / "static"
-    return {item.name: _asset(item.name, item.read_bytes()) for item in folder.iterdir() if item.is_file()}
+    own = [item for item in (files("vsearch.server") / "static").iterdir() if item.is_file()]
+    shared = files("vsearch.render") / "templates" / "plane.js"
+    return {item.name: _asset(item.name, item.read_bytes()) for item in [*own, shared]}
 
 
 def _asset(name: str, body: bytes) -> _Asset:

@@ -4,7 +4,8 @@ import { call, login, original, post, Refused, send, thumbnail } from "./api.js"
 import { Cropper } from "./crop.js";
 import { Duplicates } from "./duplicates.js";
 import { Grid, nameOf } from "./grid.js";
-import { filtersOf, isQuery, read, requestOf, resultsKey, write } from "./state.js";
+import { PhotoMap } from "./map.js";
+import { filtersOf, isQuery, read, requestOf, resultsKey, viewOf, write } from "./state.js";
 import { Viewer } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
@@ -20,6 +21,7 @@ let started = 0;
 const say = (text) => (byId("summary").textContent = text);
 const grid = new Grid(byId("results"), byId("end"), (what, item) => act(what, item.id));
 const duplicates = new Duplicates(byId("groups"), act, say);
+const map = new PhotoMap(act, say);
 const viewer = new Viewer(act);
 const cropper = new Cropper();
 
@@ -62,14 +64,16 @@ async function render() {
   shown = resultsKey(state);
   scrollTo(0, 0);
   started = performance.now();
-  const tidying = state.view === "duplicates";
+  const view = viewOf(state);
   for (const link of document.querySelectorAll("[data-view]")) {
-    if ((link.dataset.view === "duplicates") === tidying) link.setAttribute("aria-current", "page");
+    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  byId("results").hidden = byId("end").hidden = tidying;
-  byId("groups").hidden = !tidying;
-  if (tidying) return guarded(() => duplicates.show(state.under));
+  byId("results").hidden = byId("end").hidden = view !== "photos";
+  byId("groups").hidden = view !== "duplicates";
+  byId("map").hidden = view !== "map";
+  if (view === "duplicates") return guarded(() => duplicates.show(state.under));
+  if (view === "map") return guarded(() => map.show());
   say("Searching\u2026");
   await guarded(() => grid.restart(isQuery(state) ? matches() : listing()));
 }
@@ -153,9 +157,12 @@ function act(what, id) {
   if (what === "view") return go({ photo: id });
   if (what === "crop") return chooseRegion(id);
   if (what === "close") return closeViewer(id);
-  const other = grid.beside(id, what === "next" ? 1 : -1);
+  const other = shelf().beside(id, what === "next" ? 1 : -1);
   return other && go({ photo: other.id }, true);
 }
+
+// What the photo in the large view was taken from.
+const shelf = () => (viewOf(state) === "map" ? map : grid);
 
 const joined = (names, name) => [...new Set([...names, name])].slice(-mostPictures);
 
@@ -172,7 +179,7 @@ function removePicture(name, sign) {
 
 async function closeViewer(id) {
   await go({ photo: "" });
-  grid.focus(id);
+  shelf().focus(id);
 }
 
 async function chooseRegion(name) {
@@ -306,7 +313,7 @@ function listen() {
   for (const link of document.querySelectorAll("[data-view]")) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
-      go({ ...read(""), view: link.dataset.view === "duplicates" ? "duplicates" : "" });
+      go({ ...read(""), view: link.dataset.view === "photos" ? "" : link.dataset.view });
     });
   }
   byId("home").addEventListener("click", (event) => {

@@ -21,6 +21,9 @@ export function write(state) {
 
 export const isQuery = (state) => state.image.length > 0 || state.text !== "";
 
+const views = new Set(["duplicates", "map"]);
+export const viewOf = (state) => (views.has(state.view) ? state.view : "photos");
+
 // Everything but which photo is open in the large view.
 export const resultsKey = (state) => write({ ...state, photo: "" });
 

@@ -37,9 +37,11 @@ class PrincipalComponents:
 
     def update(self, vectors: Floats) -> None:
         """Take in rows, float32 [b, D]."""
-        self._waiting.extend(vectors.copy())
-        if len(self._waiting) >= max(32, self.rank // 2):
-            self._merge()
+        # In small parts: the decomposition costs the cube of their length.
+        for start in range(0, len(vectors), self.rank):
+            self._waiting.extend(vectors[start : start + self.rank].copy())
+            if len(self._waiting) >= max(32, self.rank // 2):
+                self._merge()
 
     def projection(self) -> Projection:
         """``(x - mean) @ components.T`` with C components, those of largest variance first.
