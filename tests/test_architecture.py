@@ -22,18 +22,18 @@ RUN_COMMAND = """
 import sys
 sys.argv = ["vsearch", *{arguments!r}]
 from vsearch.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, end.code
+main()
 """
-LIST_MODULES = "\nimport json, sys; print('\\n' + json.dumps(sorted(sys.modules)))"
+LIST_MODULES = """
+import atexit, json, sys
+atexit.register(lambda: print("\\n" + json.dumps(sorted(sys.modules))))
+"""
 
 
 def loaded_by(code: str, **environment: str) -> set[str]:
     """Which of ``HEAVY`` a fresh interpreter has imported after running ``code``."""
     done = subprocess.run(
-        [sys.executable, "-c", code + LIST_MODULES],
+        [sys.executable, "-c", LIST_MODULES + code],
         env=os.environ | environment,
         capture_output=True,
         text=True,

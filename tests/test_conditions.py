@@ -7,13 +7,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import vsearch
 from tests import album, safety
+from tests.images.test_failures import damaged
 from vsearch.directory import IndexDirectory
 
 NAMES = [
@@ -33,7 +37,7 @@ index = vsearch.Index.open(sys.argv[1])
 photos = sorted(pathlib.Path(sys.argv[2]).glob("*.png"))
 print("ready", flush=True)
 asked = 0
-while not pathlib.Path(sys.argv[3]).exists() or asked < 20:
+while not pathlib.Path(sys.argv[3]).exists() or asked < 10:
     photo = photos[asked % len(photos)]
     assert index.query(photo, k=1)[0].path == str(photo), photo
     asked += 1
@@ -57,8 +61,10 @@ def test_the_lock_of_a_dead_process_is_free(index: vsearch.Index, photos: Path) 
     safety.assert_sound(index.path)
 
 
-@pytest.mark.parametrize("graph", [False, True])
-def test_readers_beside_a_writer_are_always_right(index: vsearch.Index, tmp_path: Path, graph: bool) -> None:
+@pytest.mark.parametrize(("graph", "count"), [(False, 3), (True, 10)])
+def test_readers_beside_a_writer_are_always_right(
+    index: vsearch.Index, tmp_path: Path, graph: bool, count: int
+) -> None:
     folder, finished = tmp_path / "steady", tmp_path / "finished"
     for n in range(8):
         album.write(folder / f"{n}.png", 400 + n)
@@ -67,7 +73,7 @@ def test_readers_beside_a_writer_are_always_right(index: vsearch.Index, tmp_path
     line = [sys.executable, "-c", prelude + READER, str(index.path), str(folder), str(finished)]
     readers = [
         subprocess.Popen(line, env={**os.environ, "PYTHONPATH": str(safety.ROOT)}, stdout=-1, stderr=-1)
-        for _ in range(3)
+        for _ in range(count)
     ]
     for reader in readers:
         assert reader.stdout is not None
@@ -157,3 +163,23 @@ def test_odd_files_are_read_or_listed(tmp_path: Path, toy_encoder: Path) -> None
     assert status.photos > 60
     assert 0 < status.failed < 30
     safety.assert_sound(tmp_path / "index")
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(damaged(), min_size=20, max_size=20))
+def test_damaged_files_end_no_run(toy_encoder: Path, files: list[bytes]) -> None:
+    """Each is in the index or listed with a reason, and a second run finds nothing to do."""
+    with tempfile.TemporaryDirectory() as scratch:
+        photos = Path(scratch, "photos")
+        whole = album.write(photos / "whole.png", 1)
+        for number, data in enumerate(files):
+            (photos / f"{number:02d}.jpg").write_bytes(data)
+        index = vsearch.Index.create(Path(scratch, "index"), encoder=toy_encoder)
+        report = index.add(photos)
+        assert report.added + len(report.skipped) == len(files) + 1
+        assert all(skipped.reason and skipped.remedy for skipped in report.skipped)
+        assert {skipped.path for skipped in index.failed()} == {s.path for s in report.skipped}
+        assert index.query(whole, k=1)[0].path == str(whole)
+        again = index.sync()
+        assert (again.added, again.updated, again.unchanged) == (0, 0, report.added)
+        index.close()

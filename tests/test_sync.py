@@ -10,6 +10,7 @@ import pytest
 
 import vsearch
 from tests import album, safety
+from vsearch import files
 
 
 def changes(report: vsearch.SyncReport) -> dict[str, int]:
@@ -137,6 +138,41 @@ def test_loops_and_links(index: vsearch.Index, photos: Path, toy_encoder: Path, 
     (photos / "dangling.png").symlink_to(photos / "nowhere.png")
     assert changes(index.sync()) == {"added": 1}
     assert_fresh(index, photos, toy_encoder, tmp_path)
+
+
+def test_a_photo_that_vanishes_before_it_is_read_is_one_skip(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleeting = album.write(photos / "fleeting.png", 70)
+    album.write(photos / "lasting.png", 71)
+    read = files.read
+
+    def read_late(path: str) -> bytes:
+        fleeting.unlink(missing_ok=True)
+        return read(path)
+
+    monkeypatch.setattr(files, "read", read_late)
+    report = index.sync()
+    assert changes(report) == {"added": 1}
+    assert [skipped.path for skipped in report.skipped] == [str(fleeting)]
+    assert not list(index.failed())  # what is gone is not tried again for ever
+    safety.assert_sound(index.path)
+
+
+def test_photos_in_a_folder_that_cannot_be_read_stay(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str | Path) -> object:  # root may read everything, so permissions cannot be used
+        if os.fspath(path).endswith("day0"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    report = index.sync(prune=True)
+    assert (changes(report), report.unchanged) == ({}, 12)
+    assert [skipped.path for skipped in report.skipped] == [str(photos / "day0")]
 
 
 def test_the_plan_says_what_sync_does(index: vsearch.Index, photos: Path) -> None:
