@@ -42,7 +42,8 @@ def main() -> None:
             seconds, milliseconds, recall = raw(Path(scratch), vectors, HnswParameters(ef, neighbours))
         print(
             f"  raw Chroma, ef_construction {ef}, max_neighbors {neighbours}: "
-            f"{len(vectors) / seconds:6.0f}/s, query {milliseconds:.2f} ms, recall@{K} after exact re-ranking {recall:.4f}"
+            f"{len(vectors) / seconds:6.0f}/s, query {milliseconds:.2f} ms, "
+            f"recall@{K} after exact re-ranking {recall:.4f}"
         )
         if number == 0:
             ours = rebuild(given.photos)
