@@ -20,7 +20,7 @@ from vsearch.collection import Batch, Changes, Generations, HnswParameters, batc
 from vsearch.encoders import Encoder, resolve
 from vsearch.errors import PhotoError, UsageError
 from vsearch.evaluation import Quality
-from vsearch.ingest import BATCH, THREADS_BEYOND_CORES, batched, in_parallel
+from vsearch.ingest import THREADS_BEYOND_CORES, batch_of, batched, in_parallel
 from vsearch.ranking import normalised
 from vsearch.records import FileStat, ResizeMode, Skipped
 
@@ -206,7 +206,9 @@ def _vectors(
     def encoded(some: Sequence[FileStat]) -> Vectors:
         return contestant.encode(np.stack([_pixels(contestant, file, alteration) for file in some]))
 
-    return np.concatenate(list(in_parallel(encoded, batched(photos, BATCH), _threads())))
+    return np.concatenate(
+        list(in_parallel(encoded, batched(photos, batch_of(contestant.input_size)), _threads()))
+    )
 
 
 def _pixels(contestant: Contestant, file: FileStat, alteration: Alteration | None) -> Pixels:

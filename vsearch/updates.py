@@ -15,7 +15,7 @@ from vsearch.compaction import compact
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.encoders import Encoder
 from vsearch.errors import PhotoError, UsageError
-from vsearch.ingest import BATCH, THREADS_BEYOND_CORES, Job, Reader, batched, in_parallel
+from vsearch.ingest import THREADS_BEYOND_CORES, Job, Reader, batch_of, batched, in_parallel
 from vsearch.plan import needs_reading
 from vsearch.publisher import Publisher
 from vsearch.records import FileStat, Photo, Skipped, SyncReport
@@ -203,8 +203,9 @@ class Run:
         reader = self._make_reader(index.encoder, index.settings, committer.is_known)
         publisher = Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension)
         threads = (os.cpu_count() or 1) + THREADS_BEYOND_CORES
+        batches = batched(jobs, batch_of(index.encoder.specification.input_size))
         try:
-            for n, readings in enumerate(in_parallel(reader.read, batched(jobs, BATCH), threads)):
+            for n, readings in enumerate(in_parallel(reader.read, batches, threads)):
                 if n == 0:
                     preload()  # something was read, so something will be published
                 for reading in readings:
