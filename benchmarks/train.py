@@ -1,10 +1,10 @@
 """Training: ours against the study's way, on the same photos, for the same number of steps.
 
-    python benchmarks/train.py PHOTOS [--architecture travel600] [--limit 60]
+    python benchmarks/train.py PHOTOS [--architecture travel600] [--limit 60] [--steps 10]
 
 The study's way holds all photos in one float32 array and calls ``model.fit``.  Each side runs in a process of
 its own, one epoch after a warm-up step that compiles; prints images/s, peak memory (MiB), mean loss
-of the epoch, and the ratios.
+of the epoch, and the ratios.  With --steps an epoch ends early: what all photos take in memory shows at once.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from vsearch.training.session import _import_keras
 from vsearch.training.staging import stage
 
 
-def the_study_s_way(architecture: Architecture, paths: list[str]) -> dict[str, float]:
+def the_study_s_way(architecture: Architecture, paths: list[str], steps: int | None) -> dict[str, float]:
     """One array, ``model.fit``."""
     keras = _import_keras()
     ordered = [paths[number] for number in order(len(paths))]
@@ -43,12 +44,19 @@ def the_study_s_way(architecture: Architecture, paths: list[str]) -> dict[str, f
     model.train_on_batch(warm_up, warm_up)
     started = time.perf_counter()
     history = model.fit(
-        pictures, pictures, batch_size=architecture.batch_size, epochs=1, verbose=0, shuffle=False
+        pictures,
+        pictures,
+        batch_size=architecture.batch_size,
+        steps_per_epoch=steps,
+        epochs=1,
+        verbose=0,
+        shuffle=False,
     )
-    return figures(len(paths) / (time.perf_counter() - started), history.history["loss"][0])
+    count = min(len(paths), (steps or len(paths)) * architecture.batch_size)
+    return figures(count / (time.perf_counter() - started), history.history["loss"][0])
 
 
-def our_way(architecture: Architecture, photos: Path, limit: int) -> dict[str, float]:
+def our_way(architecture: Architecture, photos: Path, limit: int, steps: int | None) -> dict[str, float]:
     """Staged segments, streamed."""
     keras = _import_keras()
     options = Options(1, architecture.batch_size, architecture.learning_rate)
@@ -60,9 +68,9 @@ def our_way(architecture: Architecture, photos: Path, limit: int) -> dict[str, f
         trainer.step(staged.read(numbers[: architecture.batch_size]))
         losses = []
         started = time.perf_counter()
-        for batch in in_order(staged, numbers, architecture.batch_size):
+        for batch in islice(in_order(staged, numbers, architecture.batch_size), steps):
             losses += [trainer.step(batch)] * len(batch)
-        speed = len(numbers) / (time.perf_counter() - started)
+        speed = len(losses) / (time.perf_counter() - started)
     return figures(speed, float(np.mean(losses)))
 
 
@@ -82,15 +90,16 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("--architecture", choices=ARCHITECTURES, default="travel600")
     parser.add_argument("--limit", type=int, default=10**6, help="use the first N photos")
+    parser.add_argument("--steps", type=int, help="end the epoch after N steps")
     parser.add_argument("--side", choices=("study", "ours"), help="run one side, in this process")
     options = parser.parse_args()
     architecture = ARCHITECTURES[options.architecture]
     if options.side == "ours":
-        print(json.dumps(our_way(architecture, options.photos, options.limit)))
+        print(json.dumps(our_way(architecture, options.photos, options.limit, options.steps)))
         return
     if options.side == "study":
         found = updates.found([options.photos], ())[: options.limit]
-        print(json.dumps(the_study_s_way(architecture, [f"{f.root}/{f.path}" for f in found])))
+        print(json.dumps(the_study_s_way(architecture, [f"{f.root}/{f.path}" for f in found], options.steps)))
         return
     sides = {}
     for side in ("study", "ours"):

@@ -10,9 +10,11 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import vsearch
 from tests import album
+from vsearch.cli import app, building
 from vsearch.encoders import Encoder, resolve
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build, load_weights
 from vsearch.errors import EncoderError, UsageError, VersionMismatch
@@ -151,6 +153,22 @@ def test_kept_pixels_of_an_index_are_trained_on(trained: Trained, photos: Path, 
     index.add(photos)
     made = train(request(photos, tmp_path, photos=(), index=index.path))
     assert made.photos == 32
+
+
+def test_build_index_trains_first_where_asked(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "tiny", replace(TINY, epochs=1))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(building, "_MUCH_MEMORY", 1)
+    place = tmp_path / "trained.vsearch"
+    line = ["build-index", str(photos), "--index", str(place), "--encoder", "tiny", "--train"]
+    done = CliRunner().invoke(app, line)
+    assert done.exit_code == 0, done.output
+    assert vsearch.Index.open(place).status().encoder.name == "tiny"
+    assert "Chroma will hold about" in done.stderr and "--vector pca:256" in done.stderr
+    again = CliRunner().invoke(app, line)
+    assert again.exit_code == 0 and "was trained before" in again.stderr
 
 
 def test_an_index_without_pixels_says_so(trained: Trained, photos: Path, tmp_path: Path) -> None:
