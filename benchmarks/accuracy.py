@@ -72,7 +72,8 @@ def reciprocal(query: Vectors, pool: Vectors) -> npt.NDArray[np.floating]:
     """Smoothing with those neighbours alone that have each other among their nearest."""
     near = pool @ pool.T
     np.fill_diagonal(near, -1)
-    best = np.argpartition(near, -ranking.NEIGHBOURS, axis=1)[:, -ranking.NEIGHBOURS :]
+    count = min(ranking.NEIGHBOURS, len(pool) - 1)
+    best = np.argpartition(near, -count, axis=1)[:, -count:]
     among = np.zeros(near.shape, bool)
     np.put_along_axis(among, best, True, axis=1)
     weights = np.where(among & among.T, np.clip(near, 0, None) ** ranking.POWER, 0)
