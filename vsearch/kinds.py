@@ -15,7 +15,7 @@ from functools import cached_property
 from vsearch import hashing, judging, localfeatures
 from vsearch.judging import Look, Recent
 from vsearch.localfeatures import Features
-from vsearch.records import Kind, Photo, PhotoFacts
+from vsearch.records import Kind, Location, Photo, PhotoFacts
 
 # Re-encoded, resized, recoloured, mirrored and turned copies are within 10 bits in 99-100 % of 241 photos; of
 # pairs of different photos 1 in 100 is within 22.
@@ -60,12 +60,12 @@ class Kinds:
     """Tells kinds; looks and features of photos are kept, the last few thousand.
 
     Args:
-        thumbnail: the JPEG bytes of a photo's thumbnail by its id, or ``None``.
+        thumbnail: the JPEG bytes of the thumbnail at a place.
     """
 
-    def __init__(self, thumbnail: Callable[[int], bytes | None]) -> None:
-        self._pictures: Recent[bytes | None] = Recent(thumbnail, 256)
-        self._features: Recent[Features | None] = Recent(self._feature, 1024)
+    def __init__(self, thumbnail: Callable[[Location], bytes]) -> None:
+        self._pictures: Recent[Location, bytes] = Recent(thumbnail, 256)
+        self._features: Recent[Location, Features | None] = Recent(self._feature, 1024)
         self._parts = localfeatures.available()
 
     def of(
@@ -100,22 +100,21 @@ class Kinds:
         if not high and (bits is None or bits > _PLAUSIBLE_BITS):
             return False
         same_time = _may_be_one_exposure(original.facts, photo.facts)
-        jpeg = self._pictures.get(photo.id)
-        look = judging.look(jpeg, _aspect(photo.facts)) if jpeg else None
-        if look is None or original.look is None:
+        place = photo.thumbnail
+        look = judging.look(self._pictures.get(place), _aspect(photo.facts)) if place else None
+        if place is None or look is None or original.look is None:
             return bits is not None and bits <= VARIANT_BITS
         if judging.as_whole(original.look, look, same_time=same_time).relation is not None:
             return True
         if not (high and self._parts) or original.features is None:
             return False
-        features = self._features.get(photo.id)
+        features = self._features.get(place)
         if features is None:
             return False
         return judging.as_part(original.features, features, same_time=same_time).relation is not None
 
-    def _feature(self, photo_id: int) -> Features | None:
-        jpeg = self._pictures.get(photo_id)
-        return localfeatures.features(jpeg) if jpeg else None
+    def _feature(self, place: Location) -> Features | None:
+        return localfeatures.features(self._pictures.get(place))
 
 
 def _aspect(facts: PhotoFacts | None) -> float:

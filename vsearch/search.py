@@ -18,7 +18,7 @@ from vsearch.kinds import Kinds
 from vsearch.nearest import Nearest, Only, read_vectors
 from vsearch.question import Question
 from vsearch.ranking import cosine, nearness, refined
-from vsearch.records import Answer, Match, Photo
+from vsearch.records import Answer, Location, Match, Photo
 from vsearch.segments import Segment
 
 Scores = npt.NDArray[np.float64]
@@ -174,12 +174,9 @@ class Searcher:
             for rank, p in enumerate(photos, start=1)
         ]
 
-    def _thumbnail(self, photo_id: int) -> bytes | None:
-        photo = self._catalog.get(photo_id)
-        if photo is None or photo.thumbnail is None:
-            return None
-        with Segment(self._directory.segment("thumbnails", photo.thumbnail.segment)) as segment:
-            return segment.thumbnail(photo.thumbnail.row)
+    def _thumbnail(self, place: Location) -> bytes:
+        with Segment(self._directory.segment("thumbnails", place.segment)) as segment:
+            return segment.thumbnail(place.row)
 
     def _exact(self, question: Question, photo: Photo) -> float:
         if photo.vector is None:
