@@ -104,6 +104,18 @@ def test_the_background_tells_related_pairs_from_chance() -> None:
     assert (np.diff(rising) >= -1e-9).all()
 
 
+def test_probabilities_are_frequencies() -> None:
+    random = np.random.default_rng(5)
+    related = random.random(40_000) < 0.25
+    scores = np.where(related, random.normal(0.6, 0.13, 40_000), random.normal(0.4, 0.08, 40_000))
+    found = calibration.Background(0.25, 0.4, 0.08, 0.6, 0.13).probability(scores)
+    for low in np.arange(0.1, 1.0, 0.2):
+        inside = (found >= low) & (found < low + 0.2)
+        assert related[inside].mean() == pytest.approx(found[inside].mean(), abs=0.05)
+    narrow = calibration.Background(0.25, 0.4, 0.13, 0.6, 0.08).probability(np.linspace(-1, 1, 200))
+    assert (np.diff(narrow) >= 0).all()
+
+
 def test_the_command_line_answers_lists_stdin_and_ids(
     command: Run, index: vsearch.Index, photos: Path
 ) -> None:
@@ -143,6 +155,8 @@ def test_the_command_line_writes_sheets_and_copies(
         "s.html",
         "--where",
         "width > 1",
+        "--min-score",
+        "-0.5",
         "--copy-to",
         "best",
         "--preview",
@@ -150,7 +164,8 @@ def test_the_command_line_writes_sheets_and_copies(
         str(index.path),
     )
     assert done.returncode == 0, done.stderr
-    assert "width &gt; 1" in (tmp_path / "s.html").read_text()
+    page = (tmp_path / "s.html").read_text()
+    assert "<code>width &gt; 1</code> and <code>min-score -0.5</code>" in page
     with Image.open(tmp_path / "m.png") as montage:
         assert montage.width > montage.height
     assert (tmp_path / "best" / "1-photo000.png").read_bytes() == Path(picture).read_bytes()

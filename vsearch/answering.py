@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -16,7 +15,7 @@ from vsearch.filters import Condition
 from vsearch.ingest import THREADS_BEYOND_CORES, in_parallel
 from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
 from vsearch.opened import OpenIndex
-from vsearch.question import Asked, Asker, Crop, Picture, Question, Weighted
+from vsearch.question import Asked, Asker, Crop, Picture, Weighted
 from vsearch.records import Answer, Match, Photo, Result
 from vsearch.search import Searcher, Wanted
 
@@ -106,33 +105,21 @@ class Answering(OpenIndex):
         return self._patiently(lambda: self._follow().answer(self._asker().ask(asked), wanted))
 
     def answers(self, pictures: Iterable[str], wanted: Wanted) -> Iterator[Result]:
-        """Answer many queries, in order: decoding and encoding run side by side on all cores.
+        """Answer many queries, in order: queries run side by side on all cores.
 
         Args:
             pictures: paths; one that cannot be read gives a result with a failure.
         """
         searcher, asker = self._follow(), self._asker()
 
-        def ask(path: str) -> Question | PhotoError:
+        def answer(path: str) -> Result:
             try:
-                return asker.ask(Asked((Weighted(path),)))
+                question = asker.ask(Asked((Weighted(path),)))
             except PhotoError as failure:
-                return failure
+                return Result(path, (), failure)
+            return Result(path, searcher.answer(question, wanted).matches)
 
-        asked: deque[str] = deque()
-
-        def noted() -> Iterator[str]:
-            for path in pictures:
-                asked.append(path)
-                yield path
-
-        threads = (os.cpu_count() or 1) + THREADS_BEYOND_CORES
-        for question in in_parallel(ask, noted(), threads):
-            path = asked.popleft()
-            if isinstance(question, PhotoError):
-                yield Result(path, (), question)
-            else:
-                yield Result(path, searcher.answer(question, wanted).matches)
+        yield from in_parallel(answer, pictures, (os.cpu_count() or 1) + THREADS_BEYOND_CORES)
 
     def named(self, path: PathLike) -> Photo | None:
         """The photo at ``path``, absolute or relative to a photo folder, whether its file is there or not."""

@@ -42,14 +42,23 @@ class Background:
 
     def probability(self, scores: Scores) -> Scores:
         """The probability that pairs with these scores (float64 [N]) are related; rises with them."""
-        # Far out one tail overtakes the other again: no score below the mean of chance is evidence for a
-        # relation, none above that of related pairs against it.
-        inside = np.clip(scores, self.chance_mean, self.mean)
+        inside = self._on_the_rise(scores)
         chance = _log_density(inside, self.chance_mean, self.chance_spread) + np.log1p(-self.share)
         related = _log_density(inside, self.mean, self.spread) + np.log(self.share)
         found: Scores = 1 / (1 + np.exp(np.clip(chance - related, -700, 700)))
-        beyond = np.clip(scores - self.mean, 0, None) / max(1 - self.mean, 1e-6)
-        return found + (1 - found) * np.clip(beyond, 0, 1)
+        return found
+
+    def _on_the_rise(self, scores: Scores) -> Scores:
+        """Scores moved to where the odds turn, if they lie beyond.
+
+        The log odds of two normal distributions are a parabola: far out the wider one overtakes the other
+        again, but no low score is evidence for a relation, and no high one against it.
+        """
+        precise, wide = self.chance_spread**-2, self.spread**-2
+        if precise == wide:
+            return scores
+        turn = (self.chance_mean * precise - self.mean * wide) / (precise - wide)
+        return np.maximum(scores, turn) if precise > wide else np.minimum(scores, turn)
 
 
 def background(vectors: Vectors) -> Background | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,6 +21,7 @@ from vsearch import agreement, images, localfeatures
 from vsearch.errors import PhotoError
 from vsearch.records import Region, Relation
 
+Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 # Measured on 90 photos x 24 alterations, and 3,341 pairs of near neighbours (docs/duplicates.md): whole
@@ -135,8 +136,8 @@ class Judge:
         self._thumbnail = thumbnail
         self._aspects = aspects
         self._taken = taken
-        self._looks: Recent[Look | None] = Recent(self._look, 8192)
-        self._features: Recent[localfeatures.Features | None] = Recent(self._feature, 1024)
+        self._looks: Recent[int, Look | None] = Recent(self._look, 8192)
+        self._features: Recent[int, localfeatures.Features | None] = Recent(self._feature, 1024)
         self._parts = localfeatures.available()
 
     def whole(self, a: int, b: int) -> Verdict:
@@ -167,16 +168,16 @@ class Judge:
         return localfeatures.features(jpeg) if jpeg else None
 
 
-class Recent(Generic[Value]):
+class Recent(Generic[Key, Value]):
     """The values of a function for the arguments used last; may be asked from several threads."""
 
-    def __init__(self, function: Callable[[int], Value], size: int) -> None:
+    def __init__(self, function: Callable[[Key], Value], size: int) -> None:
         self._function = function
         self._size = size
-        self._values: OrderedDict[int, Value] = OrderedDict()
+        self._values: OrderedDict[Key, Value] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: int) -> Value:
+    def get(self, key: Key) -> Value:
         """The value for ``key``."""
         with self._lock:
             if key in self._values:

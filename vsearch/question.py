@@ -15,6 +15,7 @@ from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.encoders import Encoder
 from vsearch.errors import EncoderError, UsageError
+from vsearch.kinds import Original
 from vsearch.ranking import mixed, normalised
 from vsearch.records import Photo
 from vsearch.segments import Segment
@@ -59,13 +60,13 @@ class Question:
     Attributes:
         vector: float32 [D].
         digests: SHA-256 of the pictures' bytes, where they came as bytes; find identical photos.
-        hashes: pHashes of their eight orientations; find variants.
+        originals: those that are whole pictures; find variants.
         pinned: it is one whole picture, so that photos with the same bytes are the best answers.
     """
 
     vector: Vector
     digests: frozenset[str] = frozenset()
-    hashes: Sequence[str] = ()
+    originals: Sequence[Original] = ()
     pinned: bool = False
 
 
@@ -128,14 +129,15 @@ class Asker:
         with Segment(self._directory.segment("vectors", photo.vector.segment)) as segment:
             vector: Vector = segment.read_rows([photo.vector.row])[0]
         digests = frozenset([photo.sha256]) if photo.sha256 else frozenset[str]()
-        return Question(vector, digests, self._hashes(photo), pinned=True)
+        return Question(vector, digests, self._originals(photo), pinned=True)
 
-    def _hashes(self, photo: Photo) -> Sequence[str]:
-        if photo.thumbnail is None:
-            return [photo.facts.phash] if photo.facts and photo.facts.phash else []
+    def _originals(self, photo: Photo) -> Sequence[Original]:
+        if photo.thumbnail is None or photo.facts is None:
+            return []
         with Segment(self._directory.segment("thumbnails", photo.thumbnail.segment)) as segment:
             data = segment.thumbnail(photo.thumbnail.row)
-        return hashing.orientations(images.decode(data, 8, thumbnail=False).picture)
+        hashes = hashing.orientations(images.decode(data, 8, thumbnail=False).picture)
+        return [Original(data, photo.facts, hashes)]
 
     def _encoded(
         self, source: images.Source, sha256: str | None, crop: Crop | None, name: str | None
@@ -147,7 +149,7 @@ class Asker:
             specification.input_size,
             specification.resize,
             max_megapixels=self._settings.max_megapixels,
-            thumbnail=False,
+            thumbnail=crop is None,
             box=self._box(source, crop, name) if crop is not None else None,
             name=name,
         )
@@ -155,7 +157,8 @@ class Asker:
         if crop is not None:
             return Question(vector)
         digests = frozenset([sha256]) if sha256 else frozenset[str]()
-        return Question(vector, digests, hashing.orientations(decoded.picture), pinned=True)
+        original = Original(decoded.thumbnail, decoded.facts, hashing.orientations(decoded.picture))
+        return Question(vector, digests, [original], pinned=True)
 
     def _box(self, source: images.Source, crop: Crop, name: str | None) -> images.Box:
         limit = self._settings.max_megapixels
@@ -219,7 +222,7 @@ def _combined(
     if not vector.any():
         raise UsageError("the pictures cancel each other out; leave one out or change a weight")
     digests = frozenset[str]().union(*(q.digests for q in plus))
-    return Question(vector, digests, [h for q in plus for h in q.hashes])
+    return Question(vector, digests, [o for q in plus for o in q.originals])
 
 
 def _bytes_of(picture: images.Source) -> tuple[images.Source, str | None]:

@@ -14,11 +14,11 @@ from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.errors import IndexDamaged, UsageError
 from vsearch.filters import Condition
-from vsearch.kinds import kind_of
+from vsearch.kinds import Kinds
 from vsearch.nearest import Nearest, Only, read_vectors
 from vsearch.question import Question
 from vsearch.ranking import cosine, nearness, refined
-from vsearch.records import Answer, Match, Photo
+from vsearch.records import Answer, Location, Match, Photo
 from vsearch.segments import Segment
 
 Scores = npt.NDArray[np.float64]
@@ -86,6 +86,7 @@ class Searcher:
         self._nearest = nearest
         self._covered = covered
         self._background: Background | None = None
+        self._kinds = Kinds(self._thumbnail)
 
     def answer(self, question: Question, wanted: Wanted) -> Answer:
         """The best matches, best first; photos with the bytes of a single query picture before all others.
@@ -162,15 +163,20 @@ class Searcher:
 
     def _matches(self, question: Question, photos: Sequence[Photo], pool: _Pool) -> list[Match]:
         scores = dict(zip(pool.ids.tolist(), zip(pool.scores, pool.plain, strict=True), strict=True))
-        matches = []
-        for rank, photo in enumerate(photos, start=1):
+        for photo in photos:
             if photo.id not in scores or (question.pinned and photo.sha256 in question.digests):
                 exact = self._exact(question, photo)
                 scores[photo.id] = (exact, exact)
-            score, plain = (float(s) for s in scores[photo.id])
-            kind = kind_of(question.digests, question.hashes, photo)
-            matches.append(Match(rank, _path(photo), score, kind, str(photo.id), plain))
-        return matches
+        plain = {photo.id: float(scores[photo.id][1]) for photo in photos}
+        kinds = self._kinds.of(question.digests, question.originals, photos, plain)
+        return [
+            Match(rank, _path(p), float(scores[p.id][0]), kinds[p.id], str(p.id), plain[p.id])
+            for rank, p in enumerate(photos, start=1)
+        ]
+
+    def _thumbnail(self, place: Location) -> bytes:
+        with Segment(self._directory.segment("thumbnails", place.segment)) as segment:
+            return segment.thumbnail(place.row)
 
     def _exact(self, question: Question, photo: Photo) -> float:
         if photo.vector is None:

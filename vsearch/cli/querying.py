@@ -114,8 +114,16 @@ def query(
     with Index.open(index) as opened:
         condition = opened.condition(where, under=under, since=since, until=until)
         wanted = Wanted(_count(k), expand, condition, min_score, min_match)
+        short_forms = {
+            "under": under,
+            "since": since,
+            "until": until,
+            "min-score": min_score,
+            "min-match": min_match,
+        }
         filters = [
-            f for f in (where, _named("under", under), _named("since", since), _named("until", until)) if f
+            *([where] if where else []),
+            *(f"{name} {value}" for name, value in short_forms.items() if value is not None),
         ]
         if bulk is not None:
             if images or minus or text or crop or not as_json:
@@ -180,10 +188,6 @@ def _count(text: str) -> int | None:
         return int(text)
     except ValueError:
         raise UsageError(f"k must be a whole number or all; received {text!r}") from None
-
-
-def _named(name: str, value: str | None) -> str | None:
-    return f"{name} {value}" if value else None
 
 
 def _many(index: Index, source: Path, wanted: Wanted) -> None:

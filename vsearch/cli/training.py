@@ -15,9 +15,11 @@ import typer
 
 from vsearch.cli import FAILED, INTERRUPTED, app
 from vsearch.cli.options import JsonOption
+from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
     from vsearch.training import Progress, Request, Trained
+    from vsearch.training.labelled import HeadTrained
     from vsearch.training.loop import Step
     from vsearch.training.records import Epoch
 
@@ -28,16 +30,35 @@ def train(
         list[Path] | None, typer.Argument(metavar="[PHOTOS...]", help="Folders of photos to learn from.")
     ] = None,
     encoder: Annotated[
-        str,
-        typer.Option("--encoder", metavar="NAME", help="pet160, travel600 or compact (`vsearch encoders`)."),
-    ] = "compact",
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="NAME",
+            help="pet160, travel600 or compact, the default (`vsearch encoders`); with --head the encoder "
+            "below it: photo, or that of the index.",
+        ),
+    ] = None,
+    head: Annotated[
+        bool,
+        typer.Option("--head", help="Learn a projection of an encoder's vectors from --labels, in seconds."),
+    ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", metavar="folder|REGEX|CSV", help="With --head: what each photo shows, as in evaluate."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="The encoder's folder. Default: NAME.encoder."),
     ] = None,
     index: Annotated[
         Path | None,
-        typer.Option("--index", metavar="DIR", help="Learn from the pixels that this index has kept."),
+        typer.Option(
+            "--index",
+            metavar="DIR",
+            help="Learn from the pixels that this index has kept; with --head from its vectors.",
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", help="Passes over the photos. Default: 10.")
@@ -91,7 +112,7 @@ def train(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train an autoencoder on your photos; the result is an encoder for build-index.
+    """Train an autoencoder on your photos, or a head on an encoder; the result is an encoder for build-index.
 
     Ctrl-C keeps the best so far; --resume goes on from there.
 
@@ -100,10 +121,19 @@ def train(
       vsearch train ~/Photos --encoder pet160 -o pet160.encoder
 
       vsearch train --index ~/Photos/.vsearch --encoder compact --vector pca:256
+
+      vsearch train ~/Photos --labels folder --head -o mine.encoder
     """
+    if head or labels is not None:
+        given = (epochs, batch_size, learning_rate, staging, resume or None)
+        _check_head(head, labels, any(option is not None for option in given) or vector != "flat")
+        trained_head = _train_head(photos or [], encoder, str(labels), index, exclude or [], seed, output)
+        print(json.dumps(trained_head.as_json()) if as_json else _head_sentence(trained_head))
+        return
     from vsearch.training import Options, Request, VectorKind
     from vsearch.training.session import architecture_named
 
+    encoder = encoder or "compact"
     architecture = architecture_named(encoder)
     options = Options(
         epochs=architecture.epochs if epochs is None else epochs,
@@ -128,6 +158,57 @@ def train(
     trained = run(request)
     print(json.dumps(trained.as_json()) if as_json else _sentence(trained))
     _explain_stop(trained, request)
+
+
+def _check_head(head: bool, labels: str | None, others: bool) -> None:
+    if not head or labels is None:
+        raise UsageError("--head and --labels go together: train --head learns from labels alone")
+    if others:
+        raise UsageError("--head learns without epochs; leave the options of autoencoders out")
+
+
+def _train_head(
+    photos: list[Path],
+    encoder: str | None,
+    labels: str,
+    index: Path | None,
+    exclude: list[str],
+    seed: int,
+    output: Path | None,
+) -> HeadTrained:
+    from vsearch.cli.progress import progress_bar
+    from vsearch.render.text import print_skipped
+    from vsearch.training.labelled import HeadProgress, HeadRequest, train_head
+    from vsearch.updates import Progress as Count
+
+    request = HeadRequest(
+        labels, output or Path("head.encoder"), tuple(photos), encoder, index, tuple(exclude), seed
+    )
+    with progress_bar("encoding") as show:
+        progress = HeadProgress(
+            on_photo=lambda done, total: show(Count(done, total, done, 0)), on_skipped=print_skipped
+        )
+        return train_head(request, progress)
+
+
+def _head_sentence(trained: HeadTrained) -> str:
+    known, unseen = trained.known, trained.unseen
+    lines = [
+        f"{trained.bundle}: a head on {trained.base}, learned from {trained.photos:,} photos of "
+        f"{trained.labels} labels ({trained.method}, shrinkage {trained.shrinkage:g}, stretch "
+        f"{trained.stretch:g}), {trained.dimension} numbers a photo",
+        f"held-out photos ({known.photos}):  mAP {known.plain:.3f} plain, {known.head:.3f} with the head",
+    ]
+    if unseen is None:
+        lines.append("held-out labels: too few labels to tell; it may help with these labels only")
+    else:
+        note = "" if unseen.head >= unseen.plain else "; it helps with these labels only"
+        lines.append(
+            f"held-out labels ({unseen.labels}):  mAP {unseen.plain:.3f} plain, {unseen.head:.3f} with the "
+            f"head{note}"
+        )
+    lines.append(f"index with: vsearch build-index PHOTOS --encoder {shlex.quote(trained.bundle)}")
+    return "\n".join(lines)
 
 
 def run(request: Request) -> Trained:

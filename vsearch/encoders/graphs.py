@@ -114,6 +114,42 @@ def assemble(network: Path, target: Path, size: int, dimension: int, projection:
     )
 
 
+def extend(graph: Path, target: Path, projection: Projection) -> None:
+    """Write a bundle's graph anew, with a projection behind it, between two norms: unit vectors in and out.
+
+    Args:
+        graph: from pixels to vectors (its first output), float32 [N, D].
+        target: where the whole graph goes, with one output: float32 [N, C].
+        projection: from unit vectors of D numbers to C.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(str(graph))
+    body = model.graph
+    taken = {name for node in body.node for name in node.output}
+    head = next(name for n in range(len(taken) + 1) if f"{(name := f'head{n}')}_vectors" not in taken)
+    constants: dict[str, npt.NDArray[Any]] = {
+        f"{head}_half": projection.weights.astype(np.float16),
+        f"{head}_offset": projection.offset.astype(np.float32),
+    }
+    body.node.extend(
+        [
+            helper.make_node("LpNormalization", [body.output[0].name], [f"{head}_unit"], axis=-1, p=2),
+            helper.make_node("Cast", [f"{head}_half"], [f"{head}_weights"], to=TensorProto.FLOAT),
+            helper.make_node("MatMul", [f"{head}_unit", f"{head}_weights"], [f"{head}_product"]),
+            helper.make_node("Add", [f"{head}_product", f"{head}_offset"], [f"{head}_sum"]),
+            helper.make_node("LpNormalization", [f"{head}_sum"], [f"{head}_vectors"], axis=-1, p=2),
+        ]
+    )
+    body.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    rows = body.input[0].type.tensor_type.shape.dim[0]
+    del body.output[:]
+    shape = [rows.dim_value or "N", len(projection.offset)]
+    body.output.append(helper.make_tensor_value_info(f"{head}_vectors", TensorProto.FLOAT, shape))
+    onnx.save(model, str(target))
+
+
 def _head(body: list[Any]) -> list[Any]:
     """What leads from ``pixels`` to the network; takes the int8 network's own quantiser out of ``body``."""
     from onnx import helper
