@@ -1,4 +1,4 @@
-"""One contract, two implementations: the index itself, and the client of a server over it."""
+"""One contract, three implementations: the index, one on a Chroma server, and the client of `vsearch serve`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,27 @@ def made(tmp_path_factory: pytest.TempPathFactory, toy_encoder: Path) -> vsearch
     return index
 
 
-@pytest.fixture(scope="module", params=["local", "http"])
-def index(request: pytest.FixtureRequest, made: vsearch.Index) -> Iterator[Any]:
-    """An Index, then a Client: ``Any``, for what both can do is what is tested."""
+@pytest.fixture(scope="module", params=["local", "chroma", "http"])
+def index(request: pytest.FixtureRequest, made: vsearch.Index, toy_encoder: Path) -> Iterator[Any]:
+    """An Index, one on a Chroma server, a Client: ``Any``, for what all can do is what is tested.
+
+    With Chroma's server both that index and ``made`` ask their graphs, small as they are.
+    """
     if request.param == "local":
         yield made
+        return
+    if request.param == "chroma":
+        server = request.getfixturevalue("chroma_server")
+        other = vsearch.Index.create(
+            made.path.with_name("other.vsearch"), encoder=toy_encoder, chroma=server.url
+        )
+        other.add(*made.roots())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("vsearch.answering.SCAN_BYTES", 0)
+            patch.setattr("vsearch.nearest.SCAN_BYTES", 0)
+            yield other
+        other.close()
+        made.close()
         return
     with Server(made.path, "--allow-add") as server, vsearch.connect(server.url) as client:
         yield client
