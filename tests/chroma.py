@@ -49,6 +49,7 @@ class ChromaProcess:
         """Start it, again on the same port, and wait until it answers."""
         program = Path(sysconfig.get_path("scripts"), "chroma")
         place = ["--path", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [program, "run", *place],
             cwd=self.folder.parent,
