@@ -70,6 +70,7 @@ class ChromaServer:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._is_tls = url.startswith("https:")
 
     def check(self) -> None:
         """Ask for a sign of life, since Chroma's own client waits for ever for one.
@@ -80,7 +81,9 @@ class ChromaServer:
         import httpx  # a dependency of chromadb's client
 
         with self.errors():
-            beat = httpx.get(f"{self.url}/api/v2/heartbeat", headers=_headers(), timeout=_PATIENCE)
+            beat = httpx.get(
+                f"{self.url}/api/v2/heartbeat", headers=_headers(), timeout=_PATIENCE, verify=self._is_tls
+            )
         if not beat.is_success or not beat.headers.get("content-type", "").startswith("application/json"):
             raise self._refusal(f"{beat.status_code} {beat.reason_phrase}")
 
@@ -100,10 +103,12 @@ class ChromaServer:
             CollectionError: it cannot be reached.
         """
         self.check()
-        is_tls = self.url.startswith("https:")
+        settings = quiet()
+        if not self._is_tls:
+            settings.chroma_server_ssl_verify = False  # certificates that nobody asks for take 0.1 s to load
         with self.errors():
             client: Client = import_chromadb().HttpClient(
-                self.url, ssl=is_tls, headers=_headers(), settings=quiet()
+                self.url, ssl=self._is_tls, headers=_headers(), settings=settings
             )
         return client
 
