@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from vsearch import Index, ranking
-from vsearch.collection import Generations
 from vsearch.filters import compiled, parse
 from vsearch.nearest import Graph, Only, Scan
+from vsearch.published import generations_of
 
 K = 10
 
@@ -41,7 +41,7 @@ def main() -> None:
     with Index.open(given.index) as index:
         catalog, directory = index._reading(), index._directory
         scan = Scan(directory, catalog.matching("TRUE", ()), "cosine")
-        generations = Generations(directory.chroma, directory.current_file)
+        generations = generations_of(directory, directory.settings())
         collection = generations.open(generations.current())
         stored = scan.vectors
         graph = Graph(collection, directory, stored.shape[1], "cosine")

@@ -5,5 +5,5 @@ if [ "${1:-serve}" != serve ]; then
     exec vsearch "$@"
 fi
 [ $# -eq 0 ] || shift
-vsearch build-index "$VSEARCH_PHOTOS" --index "$VSEARCH_INDEX"
+vsearch build-index "$VSEARCH_PHOTOS" --index "$VSEARCH_INDEX" ${VSEARCH_CHROMA:+--chroma "$VSEARCH_CHROMA"}
 exec vsearch serve --host "$VSEARCH_HOST" --port "$VSEARCH_PORT" "$@"

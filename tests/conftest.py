@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 import vsearch
 from tests import album, toy
+from tests.chroma import ChromaProcess
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -21,6 +22,13 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 def toy_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the toy encoder."""
     return toy.write_toy_encoder(tmp_path_factory.mktemp("encoders") / "toy")
+
+
+@pytest.fixture(scope="session")
+def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChromaProcess]:
+    """A Chroma server that tests share, each with collections of its own."""
+    with ChromaProcess(tmp_path_factory.mktemp("chroma-server") / "data") as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,25 +1,47 @@
-"""Generations: published whole, never modified, answered from with real Chroma."""
+"""Generations: published whole, never modified, answered from; real Chroma, in folders and on a server."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vsearch.collection import Batch, Changes, Generations, HnswParameters, Metadata
+from tests.chroma import ChromaProcess, Truth
+from vsearch.collection import (
+    Batch,
+    Changes,
+    Description,
+    Generations,
+    Metadata,
+    batches_of,
+    generations_at,
+)
 from vsearch.errors import CollectionError, IndexDamaged
 from vsearch.ranking import normalised
 
 
 @pytest.fixture
-def generations(tmp_path: Path) -> Generations:
+def local(tmp_path: Path) -> Generations:
     (tmp_path / "chroma").mkdir()
-    return Generations(tmp_path / "chroma", tmp_path / "CURRENT")
+    return generations_at(tmp_path / "chroma", tmp_path / "CURRENT")
+
+
+@pytest.fixture(params=["folders", "server"])
+def generations(request: pytest.FixtureRequest, tmp_path: Path) -> Generations:
+    (tmp_path / "chroma").mkdir()
+    server: ChromaProcess | None = None
+    if request.param == "server":
+        server = request.getfixturevalue("chroma_server")
+    return generations_at(tmp_path / "chroma", tmp_path / "CURRENT", server.url if server else None)
+
+
+@pytest.fixture
+def truth() -> Truth:
+    return Truth()
 
 
 def random_vectors(count: int, dimension: int = 16) -> np.ndarray:
@@ -32,19 +54,12 @@ def batch(vectors: np.ndarray, first: int = 0) -> Batch:
     return Batch(ids, vectors, metadatas)
 
 
-def publish(
-    generations: Generations, batches: Sequence[Batch], *, base: int = 0, removed: Sequence[str] = ()
-) -> int:
-    dimension = batches[0].vectors.shape[1] if batches else 16
-    return generations.publish(
-        Changes(batches, sum(len(each.ids) for each in batches), removed),
-        base=base,
-        sequence=base + 1,
-        dimension=dimension,
-        metric="cosine",
-        fingerprint="f",
-        hnsw=HnswParameters(),
-    )
+def describe(truth: Truth, dimension: int = 16) -> Description:
+    return Description(truth.sequence, dimension, "cosine", "f", truth.identity)
+
+
+def publish(generations: Generations, truth: Truth, *, base: int = 0, dimension: int = 16) -> int:
+    return generations.publish(truth.since, describe(truth, dimension), base=base)
 
 
 def fingerprints(folder: Path) -> dict[str, str]:
@@ -53,71 +68,120 @@ def fingerprints(folder: Path) -> dict[str, str]:
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def test_every_vector_is_found_by_itself(generations: Generations) -> None:
+def test_every_vector_is_found_by_itself(generations: Generations, truth: Truth) -> None:
     vectors = random_vectors(300)
-    number = publish(generations, [batch(vectors[:100]), batch(vectors[100:], 100)])
+    truth.put(batch(vectors[:100]))
+    truth.put(batch(vectors[100:], 100))
+    number = publish(generations, truth)
     assert generations.current() == number == 1
     with generations.open(number) as collection:
         assert collection.count() == 300
         hits = collection.search(vectors, 1)
+        near = collection.near(vectors[7], 3)
     assert [row[0].id for row in hits] == [str(n) for n in range(300)]
     assert max(row[0].distance for row in hits) < 1e-5
+    assert near.ids[0] == 7
+    np.testing.assert_allclose(near.vectors[0], vectors[7], rtol=3e-7)
 
 
-def test_flattened_latents_pass_unharmed(generations: Generations) -> None:
-    vectors = random_vectors(30, 51_200)
-    number = publish(generations, [batch(vectors)])
+def test_flattened_latents_pass_unharmed(generations: Generations, truth: Truth) -> None:
+    """170 of them in batches as a publisher makes them; a server takes no body of 160."""
+    count, dimension = 170, 51_200
+    vectors = random_vectors(count, dimension)
+    size = batches_of(dimension, count)
+    for start in range(0, count, size):
+        truth.put(batch(vectors[start : start + size], start))
+    number = publish(generations, truth, dimension=dimension)
     with generations.open(number) as collection:
-        stored = collection.vectors([str(n) for n in range(30)])
-    for n in range(30):
+        stored = collection.vectors([str(n) for n in range(0, count, 10)])
+    for n in range(0, count, 10):
         # Chroma normalises once more, which may move the last bit.
         np.testing.assert_allclose(stored[str(n)], vectors[n], rtol=3e-7)
 
 
-def test_a_new_generation_leaves_the_old_one_as_it_was(generations: Generations) -> None:
+def test_a_new_generation_leaves_the_old_one_as_it_was(generations: Generations, truth: Truth) -> None:
     vectors = random_vectors(120)
-    first = publish(generations, [batch(vectors[:100])])
+    truth.put(batch(vectors[:100]))
+    first = publish(generations, truth)
     before = fingerprints(generations.folder(first))
-    second = publish(generations, [batch(vectors[100:], 100)], base=first, removed=["5", "never there"])
+    truth.put(batch(vectors[100:], 100))
+    truth.remove("5", "never there")
+    second = publish(generations, truth, base=first)
     assert fingerprints(generations.folder(first)) == before
     with generations.open(second) as collection:
         assert sorted(collection.ids(), key=int) == [str(n) for n in range(120) if n != 5]
     with generations.open(first) as collection:
-        assert collection.count() == 100
+        assert sorted(collection.ids(), key=int) == [str(n) for n in range(100)]
 
 
-def test_opening_replays_nothing(generations: Generations) -> None:
-    number = publish(generations, [batch(random_vectors(200))])
-    before = fingerprints(generations.folder(number))
-    with generations.open(number) as collection:
+def test_rows_are_replaced(generations: Generations, truth: Truth) -> None:
+    vectors = random_vectors(20)
+    truth.put(batch(vectors[:10]))
+    first = publish(generations, truth)
+    truth.put(batch(vectors[10:11], 3))
+    with generations.open(publish(generations, truth, base=first)) as collection:
+        assert collection.count() == 10
+        assert collection.search(vectors[10:11], 1)[0][0].id == "3"
+
+
+def test_opening_replays_nothing(local: Generations, truth: Truth) -> None:
+    truth.put(batch(random_vectors(200)))
+    number = publish(local, truth)
+    before = fingerprints(local.folder(number))
+    with local.open(number) as collection:
         collection.search(random_vectors(1), 3)
-    assert fingerprints(generations.folder(number)) == before
+    assert fingerprints(local.folder(number)) == before
 
 
-def test_all_but_the_last_two_are_retired(generations: Generations) -> None:
+def test_all_but_the_last_two_are_retired(generations: Generations, truth: Truth) -> None:
     base = 0
     for n in range(4):
-        base = publish(generations, [batch(random_vectors(3), n * 3)], base=base)
+        truth.put(batch(random_vectors(3), n * 3))
+        base = publish(generations, truth, base=base)
     assert [generations.folder(n).exists() for n in range(1, 5)] == [False, False, True, True]
 
 
-def test_metadata_without_a_value_disappears(generations: Generations) -> None:
+def test_one_that_is_read_is_not_retired(generations: Generations, truth: Truth) -> None:
+    truth.put(batch(random_vectors(3)))
+    first = publish(generations, truth)
+    with generations.open(first) as collection:
+        for n in range(1, 4):
+            truth.put(batch(random_vectors(3), n * 3))
+            publish(generations, truth, base=n)
+        assert collection.search(random_vectors(3)[:1], 3)[0][0].id == "0"
+    generations.retire()
+    assert [generations.folder(n).exists() for n in range(1, 5)] == [False, False, True, True]
+
+
+def test_metadata_without_a_value_disappears(generations: Generations, truth: Truth) -> None:
     vectors = random_vectors(2)
-    first = publish(generations, [Batch(["1", "2"], vectors, [{"camera": "Canon"}, {"camera": None}])])
-    second = publish(generations, [Batch(["1"], vectors[:1], [{"camera": None}])], base=first)
+    truth.put(Batch(["1", "2"], vectors, [{"camera": "Canon"}, {"camera": None}]))
+    first = publish(generations, truth)
+    truth.put(Batch(["1"], vectors[:1], [{"camera": None}]))
+    second = publish(generations, truth, base=first)
     for number, expected in ((first, ["Canon"]), (second, [])):
         with generations.open(number) as collection:
             hits = collection.search(vectors[:1], 2, where={"camera": "Canon"})[0]
             assert [hit.metadata["camera"] for hit in hits] == expected
 
 
+def test_an_empty_generation_answers_nothing(generations: Generations, truth: Truth) -> None:
+    truth.put(batch(random_vectors(3)))
+    first = publish(generations, truth)
+    truth.remove("0", "1", "2")
+    with generations.open(publish(generations, truth, base=first)) as collection:
+        assert collection.count() == 0
+        assert collection.ids() == []
+
+
 @pytest.mark.parametrize("name", ["data_level0.bin", "chroma.sqlite3", "index_metadata.pickle"])
-def test_a_torn_generation_is_never_opened(generations: Generations, name: str) -> None:
-    number = publish(generations, [batch(random_vectors(50))])
-    (file,) = generations.folder(number).rglob(name)
+def test_a_torn_generation_is_never_opened(local: Generations, truth: Truth, name: str) -> None:
+    truth.put(batch(random_vectors(50)))
+    number = publish(local, truth)
+    (file,) = local.folder(number).rglob(name)
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(IndexDamaged, match=f"{name} is .* bytes and not"):
-        generations.open(number)
+        local.open(number)
 
 
 def test_a_current_that_is_no_number_is_damage(generations: Generations, tmp_path: Path) -> None:
@@ -126,37 +190,62 @@ def test_a_current_that_is_no_number_is_damage(generations: Generations, tmp_pat
         generations.current()
 
 
-def test_not_a_number_is_refused(generations: Generations) -> None:
-    number = publish(generations, [batch(random_vectors(5))])
+def test_not_a_number_is_refused(generations: Generations, truth: Truth) -> None:
+    truth.put(batch(random_vectors(5)))
+    number = publish(generations, truth)
     with generations.open(number) as collection, pytest.raises(CollectionError, match="NaN"):
         collection.search(np.full((1, 16), np.nan, np.float32), 1)
 
 
 @pytest.mark.parametrize(("added", "removed"), [(300, 0), (1, 0), (0, 1), (0, 40), (7, 3)])
-def test_the_graph_lies_written_when_published(generations: Generations, added: int, removed: int) -> None:
+def test_the_graph_lies_written_when_published(
+    local: Generations, truth: Truth, added: int, removed: int
+) -> None:
     """No record waits for whoever opens the generation: Chroma would insert it anew each time."""
-    vectors = random_vectors(100)
-    first = publish(generations, [batch(vectors)])
-    batches = [batch(random_vectors(added), 100)] if added else []
-    gone = [*map(str, range(removed)), "never there"]
-    number = publish(generations, batches, base=first, removed=gone)
-    with contextlib.closing(sqlite3.connect(generations.folder(number) / "chroma.sqlite3")) as database:
+    truth.put(batch(random_vectors(100)))
+    first = publish(local, truth)
+    if added:
+        truth.put(batch(random_vectors(added), 100))
+    truth.remove(*map(str, range(removed)), "never there")
+    number = publish(local, truth, base=first)
+    with contextlib.closing(sqlite3.connect(local.folder(number) / "chroma.sqlite3")) as database:
         (waiting,) = database.execute("SELECT count(*) FROM embeddings_queue").fetchone()
     # The last record stays in the queue, written or not; a single one is not enough to write.
     assert waiting <= (2 if (added, removed) == (0, 1) else 1)
-    with generations.open(number) as collection:
+    with local.open(number) as collection:
         assert collection.count() == 100 + added - removed
 
 
-def test_a_wrong_count_is_noticed(generations: Generations) -> None:
-    with pytest.raises(CollectionError, match="did not write its graph"):
-        generations.publish(
-            Changes([batch(random_vectors(30))], 31),
-            base=0,
-            sequence=1,
-            dimension=16,
-            metric="cosine",
-            fingerprint="f",
-            hnsw=HnswParameters(),
-        )
+def test_a_wrong_count_is_noticed(generations: Generations, truth: Truth) -> None:
+    wrong = Changes([batch(random_vectors(30))], 31)
+    with pytest.raises(CollectionError, match=r"did not write its graph|took 30 of 31 photos"):
+        generations.publish(lambda since: wrong, describe(truth), base=0)
     assert generations.current() == 0
+
+
+def test_generations_move_to_a_server_and_back(
+    local: Generations, truth: Truth, tmp_path: Path, chroma_server: ChromaProcess
+) -> None:
+    """Each stays readable where it was published until it is retired; then nothing is left there."""
+    vectors = random_vectors(9)
+    moved = generations_at(tmp_path / "chroma", tmp_path / "CURRENT", chroma_server.url)
+    number = 0
+    for n, generations in enumerate((local, moved, local, local)):
+        truth.put(batch(vectors[n : n + 1], n))
+        number = publish(generations, truth, base=number)
+        for place in (local, moved):
+            with place.open(number) as collection:
+                assert collection.search(vectors[n : n + 1], 1)[0][0].id == str(n)
+    assert not [name for name in chroma_server.collections() if truth.identity in name]
+
+
+def test_a_server_forgets_the_generations_of_a_folder_that_goes(
+    truth: Truth, tmp_path: Path, chroma_server: ChromaProcess
+) -> None:
+    (tmp_path / "chroma").mkdir()
+    generations = generations_at(tmp_path / "chroma", tmp_path / "CURRENT", chroma_server.url)
+    truth.put(batch(random_vectors(5)))
+    publish(generations, truth)
+    assert [count for name, count in chroma_server.collections().items() if truth.identity in name]
+    generations.discard()
+    assert not [name for name in chroma_server.collections() if truth.identity in name]

@@ -15,6 +15,7 @@ from vsearch.filters import Condition
 from vsearch.ingest import THREADS_BEYOND_CORES, in_parallel
 from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
 from vsearch.opened import OpenIndex
+from vsearch.published import generations_of
 from vsearch.question import Asked, Asker, Crop, Picture, Weighted
 from vsearch.records import Answer, Match, Photo, Result
 from vsearch.search import Searcher, Wanted
@@ -163,7 +164,7 @@ class Answering(OpenIndex):
 
     def _searching(self) -> Searcher:
         """A searcher on the published generation."""
-        generations = Generations(self._directory.chroma, self._directory.current_file)
+        generations = generations_of(self._directory, self._settings)
         number = generations.current()
         self._check_current(number)
         if self._searcher is None or self._followed != ("graph", number):

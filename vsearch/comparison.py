@@ -16,7 +16,7 @@ import numpy.typing as npt
 from vsearch import evaluation, files, images
 from vsearch.alterations import ALTERATIONS, Alteration
 from vsearch.baselines import BASELINES, SIZE
-from vsearch.collection import Batch, Changes, Generations, HnswParameters, batches_of
+from vsearch.collection import Batch, Changes, Description, batches_of, generations_at
 from vsearch.encoders import Encoder, resolve
 from vsearch.errors import PhotoError, UsageError
 from vsearch.evaluation import Quality
@@ -168,15 +168,11 @@ def approximate_recall(vectors: Vectors, k: int = 10) -> float:
     k = min(k, len(unit) - 1)
     with tempfile.TemporaryDirectory(prefix="vsearch-") as folder:
         Path(folder, "chroma").mkdir()
-        generations = Generations(Path(folder, "chroma"), Path(folder, "CURRENT"))
+        generations = generations_at(Path(folder, "chroma"), Path(folder, "CURRENT"))
         number = generations.publish(
-            Changes(_batches(unit), len(unit)),
+            lambda since: Changes(_batches(unit), len(unit)),
+            Description(sequence=1, dimension=unit.shape[1], metric="cosine", fingerprint=""),
             base=0,
-            sequence=1,
-            dimension=unit.shape[1],
-            metric="cosine",
-            fingerprint="",
-            hnsw=HnswParameters(),
         )
         with generations.open(number) as collection:
             shared = 0

@@ -195,6 +195,11 @@ class IndexDirectory:
         """Whether re-encoding filled ``store`` to its end."""
         return not (store / _UNFINISHED).exists()
 
+    def superseded(self, settings: Settings) -> list[IndexDirectory]:
+        """This directory at each store that came before that of ``settings``, gone already or not."""
+        names = ["", *map(_STORE.format, range(1, settings.store_number))]
+        return [self.at_store(name) for name in names] if settings.store_number else []
+
     def remove_superseded(self, settings: Settings) -> None:
         """Remove the stores that came before that of ``settings``; only the holder of the lock may."""
         if not settings.store_number:

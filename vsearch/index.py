@@ -11,11 +11,12 @@ from typing import Any, get_args
 from vsearch import durable, files, health, rebuild, reencoding, updates
 from vsearch.browsing import Browsable, is_id
 from vsearch.catalog import Catalog
-from vsearch.collection import Generations
+from vsearch.collection import ChromaServer, server_url
 from vsearch.compaction import dead_bytes
 from vsearch.directory import IndexDirectory, Settings, place
 from vsearch.encoders import Bundle, catalogue, resolve
 from vsearch.errors import EncoderMismatch, UsageError
+from vsearch.published import generations_of
 from vsearch.records import (
     IndexStatus,
     Metric,
@@ -57,6 +58,7 @@ class Index(Browsable, TidyIndex):
         max_megapixels: float = 200.0,
         keep_pixels: bool = False,
         exclude: Sequence[str] = (),
+        chroma: str | None = None,
     ) -> Index:
         """Make an empty index.
 
@@ -67,18 +69,22 @@ class Index(Browsable, TidyIndex):
             max_megapixels: larger photos are skipped.
             keep_pixels: keep the pixels for training and re-encoding.
             exclude: globs of files and folders to leave out.
+            chroma: URL of a Chroma server that holds the collection; by default it lies in the index.
 
         Raises:
             IndexExists: there is an index, or something else, at ``path``.
             EncoderError: there is no such encoder.
+            CollectionError: the server does not answer.
         """
         bundle = resolve(encoder)
+        chroma_url = _answering_server(chroma)
         settings = Settings(
             encoder=bundle.fingerprint,
             metric=metric,
             max_megapixels=max_megapixels,
             keep_pixels=keep_pixels,
             exclude=tuple(exclude),
+            chroma_url=chroma_url,
         )
 
         def fill(directory: IndexDirectory) -> None:
@@ -109,12 +115,15 @@ class Index(Browsable, TidyIndex):
         max_megapixels: float | None = None,
         keep_pixels: bool | None = None,
         exclude: Sequence[str] | None = None,
+        chroma: str | None = None,
     ) -> Index:
         """Open the index at ``path``, or make it if there are photos to put into it.
 
-        Options that are ``None`` keep what an existing index has, or mean the default of :meth:`create`.
+        Options that are ``None`` keep what an existing index has, or mean the default of :meth:`create`;
+        ``chroma="none"`` takes the collection back from a server.
 
         Raises:
+            CollectionError: the Chroma server does not answer.
             UsageError: there is no photo in ``photos``, or an option cannot be changed any more.
             EncoderMismatch: the existing index was built with another encoder.
         """
@@ -127,10 +136,12 @@ class Index(Browsable, TidyIndex):
         given = {name: value for name, value in given.items() if value is not None}
         if cls.exists(path):
             index = cls.open(path)
+            if chroma is not None:
+                given["chroma_url"] = _answering_server(chroma)
             index._configure(resolve(encoder) if encoder is not None else None, given)
             return index
         updates.count(photos, exclude or ())
-        return cls.create(path, encoder=encoder or catalogue.DEFAULT, **given)
+        return cls.create(path, encoder=encoder or catalogue.DEFAULT, chroma=chroma, **given)
 
     @staticmethod
     def exists(path: PathLike) -> bool:
@@ -239,7 +250,7 @@ class Index(Browsable, TidyIndex):
     def status(self) -> IndexStatus:
         """Counts, sizes, encoder and generation; loads neither encoder nor collection."""
         catalog = self._reading()  # first: it may lie in another store than before
-        generations = Generations(self._directory.chroma, self._directory.current_file)
+        generations = generations_of(self._directory, self._settings)
         number = generations.current()
         covered = generations.manifest(number).sequence if number else 0
         return IndexStatus(
@@ -306,6 +317,15 @@ class Index(Browsable, TidyIndex):
             return
         with self._writing() as index:
             updates.write_settings(index, replace(index.settings, **given))
+
+
+def _answering_server(given: str | None) -> str | None:
+    """The URL of a Chroma server that answers; ``None`` for none."""
+    if given is None or given == "none":
+        return None
+    url = server_url(given)
+    ChromaServer(url).check()
+    return url
 
 
 def _metric(name: str) -> Metric:

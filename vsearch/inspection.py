@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from vsearch.catalog import Catalog
-from vsearch.collection import Collection, Generations
+from vsearch.collection import Collection
 from vsearch.directory import IndexDirectory
 from vsearch.errors import VsearchError
+from vsearch.published import generations_of
 from vsearch.records import Photo
 from vsearch.segments import Segment
 
@@ -90,7 +91,7 @@ def _read(path: Path) -> str | None:
 def _collection(directory: IndexDirectory, full: bool) -> Iterator[str]:
     try:
         settings = directory.settings()
-        generations = Generations(directory.chroma, directory.current_file)
+        generations = generations_of(directory, settings)
         number = generations.current()
         with Catalog(directory.catalog_file, directory.roots(settings), read_only=True) as catalog:
             if number < catalog.published():

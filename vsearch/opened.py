@@ -12,6 +12,7 @@ from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder
 from vsearch.errors import EncoderError, EncoderMismatch, IndexBusy
+from vsearch.published import remove_superseded
 from vsearch.updates import Writable
 
 
@@ -64,7 +65,7 @@ class OpenIndex:
     def _writing(self) -> Iterator[Writable]:
         with self._directory.writing():
             self._reload()
-            self._directory.remove_superseded(self._settings)
+            remove_superseded(self._directory, self._settings)
             with self._open_catalog(read_only=False) as catalog:
                 yield Writable(self._directory, self._settings, catalog, self._encoder())
             self._settings = self._directory.settings()

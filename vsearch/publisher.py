@@ -6,16 +6,15 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 
 from vsearch.catalog import Catalog
-from vsearch.collection import Batch, Changes, Generations, HnswParameters, Metadata, batches_of
+from vsearch.collection import Batch, Changes, Description, Metadata, batches_of
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.errors import EncoderMismatch, IndexDamaged
 from vsearch.ingest import batched
+from vsearch.published import generations_of
 from vsearch.records import Photo
 from vsearch.segments import Segment
 
-# While a long build runs it publishes each time the collection has grown by half: what all the copies
-# and graph writes cost together then stays in proportion to the build.
-_GROWTH = 0.5
+# While a long build runs it publishes the first so many photos, and from then on at the growth of the kind.
 _FIRST = 1024
 
 
@@ -35,7 +34,7 @@ class Publisher:
         self._settings = settings
         self._catalog = catalog
         self._dimension = dimension
-        self._generations = Generations(directory.chroma, directory.current_file)
+        self._generations = generations_of(directory, settings)
 
     def publish(self) -> int:
         """Publish what is new, if anything is; returns the current generation."""
@@ -43,28 +42,22 @@ class Publisher:
         if not self._catalog.count_changed_since(covered) and (base or not self._catalog.published()):
             self._generations.retire()
             return base
-        return self._publish(base, covered)
+        return self._publish(base)
 
     def publish_anew(self) -> int:
         """Publish everything from the segments, whatever there was."""
-        return self._publish(0, 0)
+        return self._publish(0)
 
-    def _publish(self, base: int, covered: int) -> int:
+    def _publish(self, base: int) -> int:
         sequence = self._catalog.sequence()
-        number = self._generations.publish(
-            Changes(
-                self._batches(covered),
-                self._catalog.count_ready_since(covered),
-                (str(i) for i in self._catalog.unready_since(covered)) if base else (),
-            ),
-            base=base,
+        description = Description(
             sequence=sequence,
             dimension=self._dimension,
             metric=self._settings.metric,
             fingerprint=self._settings.encoder,
-            hnsw=HnswParameters(),
             catalog=self._catalog.identity(),
         )
+        number = self._generations.publish(self._changes, description, base=base)
         with self._catalog.change() as change:
             change.published(number, sequence)
         return number
@@ -73,26 +66,32 @@ class Publisher:
         """Publish during a long build, at growing intervals."""
         _, covered, count = self._base()
         pending = self._catalog.count_changed_since(covered)
-        if pending >= max(_FIRST, count * _GROWTH):
+        if pending >= max(_FIRST, count * self._generations.growth):
             self.publish()
 
     def _base(self) -> tuple[int, int, int]:
         """The generation to start from, the sequence it covers and its count; zeros for none.
 
-        One that is damaged, older than the newest published, or of another catalog is not copied but
-        replaced: what it covers cannot be told from the catalog's sequences.
+        One that is damaged, older than the newest published, of another catalog, or in another place is
+        not built upon but replaced: what it covers cannot be told from the catalog's sequences.
         """
+        settings, generations = self._settings, self._generations
+        ours = (settings.encoder, settings.metric, self._catalog.identity(), generations.url)
         try:
-            number = self._generations.current()
-            manifest = self._generations.verify(number) if number else None
+            number = generations.current()
+            if not number or number < self._catalog.published():
+                return 0, 0, 0
+            manifest = generations.manifest(number)
+            if (manifest.fingerprint, manifest.metric, manifest.catalog, manifest.server) != ours:
+                return 0, 0, 0
+            generations.verify(number)
         except IndexDamaged:
             return 0, 0, 0
-        if manifest is None or number < self._catalog.published():
-            return 0, 0, 0
-        ours = (self._settings.encoder, self._settings.metric, self._catalog.identity())
-        if (manifest.fingerprint, manifest.metric, manifest.catalog) != ours:
-            return 0, 0, 0
         return number, manifest.sequence, manifest.count
+
+    def _changes(self, covered: int) -> Changes:
+        gone = (str(i) for i in self._catalog.unready_since(covered)) if covered else ()
+        return Changes(self._batches(covered), self._catalog.count_ready_since(covered), gone)
 
     def _batches(self, covered: int) -> Iterator[Batch]:
         photos = self._catalog.changed_since(covered)

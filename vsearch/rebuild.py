@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_from_json
+from vsearch.collection import server_of
 from vsearch.directory import KINDS, IndexDirectory, Settings, place
 from vsearch.encoders import Bundle, catalogue
 from vsearch.errors import IndexDamaged, IndexNotFound, PhotoError, VsearchError
@@ -98,6 +99,7 @@ class _Mending:
             encoder=fingerprint,
             keep_pixels=any((store / "pixels").glob("*.h5")),
             store="" if store == self._directory.path else store.name,
+            chroma_url=server_of(store / "chroma"),
         )
         for number in range(max(roots, default=-1) + 1):
             lost = str(self._directory.path / f"root-{number}-is-not-known")

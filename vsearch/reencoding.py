@@ -21,6 +21,7 @@ from vsearch.encoders import Bundle, Encoder
 from vsearch.errors import PhotoError, UsageError, VsearchError
 from vsearch.ingest import Job, Reader, Reading, batched
 from vsearch.plan import may_remove
+from vsearch.published import generations_of, remove_superseded
 from vsearch.records import Photo, Skipped, SyncReport
 from vsearch.segments import Segment
 from vsearch.updates import Counter, OnProgress, Run, Writable, finish
@@ -39,7 +40,7 @@ def reencode(directory: IndexDirectory, bundle: Bundle, on_progress: OnProgress 
         StorageError: the disk is full; the old store stays.
     """
     settings = directory.settings()
-    directory.remove_superseded(settings)
+    remove_superseded(directory, settings)
     tally = Tally()
     with Catalog(directory.catalog_file, directory.roots(settings), read_only=True) as catalog:
         old = _Old(directory, settings, catalog, Bundle(directory.encoder))
@@ -48,12 +49,12 @@ def reencode(directory: IndexDirectory, bundle: Bundle, on_progress: OnProgress 
             return tally.report()
         target = directory.next_store(settings)
         wanted = replace(settings, encoder=bundle.fingerprint, store=target.store.name)
-        _prepare(target, bundle, catalog.roots)
+        _prepare(target, wanted, bundle, catalog.roots)
         with Catalog(target.catalog_file, catalog.roots) as fresh:
             new = Writable(target, wanted, fresh, Encoder(Bundle(target.encoder)))
             _Reencoding(old, new, tally).run(on_progress)
     directory.write_settings(wanted)
-    directory.remove_superseded(wanted)
+    remove_superseded(directory, wanted)
     return tally.report()
 
 
@@ -184,13 +185,14 @@ class _KeptPixels(Reader):
         return Reading(job, photo.sha256, photo.facts, thumbnail, pixels)
 
 
-def _prepare(target: IndexDirectory, bundle: Bundle, roots: list[str]) -> None:
+def _prepare(target: IndexDirectory, settings: Settings, bundle: Bundle, roots: list[str]) -> None:
     """A store for ``bundle``: what an earlier run left, if it was for this one and is whole."""
     with contextlib.suppress(VsearchError):
         with Catalog(target.catalog_file, roots) as catalog:
             whole = not catalog.flaws()
         if whole and Bundle(target.encoder).fingerprint == bundle.fingerprint:
             return
+    generations_of(target, settings).discard()
     target.begin_store()
     Catalog(target.catalog_file, roots, create=True).close()
     bundle.copy_to(target.encoder)

@@ -64,6 +64,14 @@ def build_index(
         str | None,
         typer.Option("--metric", metavar="cosine|euclidean", help="How photos are ranked. Default: cosine."),
     ] = None,
+    chroma: Annotated[
+        str | None,
+        typer.Option(
+            "--chroma",
+            metavar="URL",
+            help="Keep the collection on this Chroma server, from now on; `none` takes it back.",
+        ),
+    ] = None,
     train: Annotated[
         bool,
         typer.Option(
@@ -80,6 +88,8 @@ def build_index(
       vsearch build-index ~/Photos
 
       vsearch build-index /mnt/nas/photos --index ~/nas.vsearch --exclude 'raw/*'
+
+      vsearch build-index ~/Photos --chroma http://photos.lan:8000
     """
     from vsearch.index import Index
 
@@ -96,6 +106,7 @@ def build_index(
         exclude=exclude or None,
         keep_pixels=keep_pixels,
         max_megapixels=max_megapixels,
+        chroma=chroma,
     )
     _warn_of_memory(opened, photos, exclude or [])
     run_and_report(opened, "indexing", lambda show: opened.add(*photos, on_progress=show), strict, as_json)

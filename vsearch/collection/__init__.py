@@ -9,7 +9,12 @@ processes on one directory lose vectors silently.  So the writer works on a priv
 Readers open what CURRENT names and need no lock.  Beside Chroma's files each generation has a
 ``generation.json``: the catalog sequence that it covers, and size and SHA-256 of each file, so that a torn
 directory is noticed before Chroma opens it (opening one can end the process).
+
+On a Chroma server a generation is a collection of its own, filled from the segments; its folder has the
+``generation.json`` alone, and CURRENT switches to it in the same way (:mod:`vsearch.collection.server`).
 """
+
+from pathlib import Path
 
 from vsearch.collection.chroma import (
     Batch,
@@ -23,12 +28,17 @@ from vsearch.collection.chroma import (
     memory_estimate,
     preload,
 )
-from vsearch.collection.generations import Generations, Manifest
+from vsearch.collection.folders import InFolders
+from vsearch.collection.generations import Description, Generations, Manifest, Place
+from vsearch.collection.server import TOKEN_VARIABLE, ChromaServer, OnServer, server_of, server_url
 
 __all__ = [
+    "TOKEN_VARIABLE",
     "Batch",
     "Changes",
+    "ChromaServer",
     "Collection",
+    "Description",
     "Generations",
     "Hit",
     "HnswParameters",
@@ -36,6 +46,23 @@ __all__ = [
     "Metadata",
     "Neighbours",
     "batches_of",
+    "generations_at",
     "memory_estimate",
     "preload",
+    "server_of",
+    "server_url",
 ]
+
+
+def generations_at(folder: Path, current_file: Path, server: str | None = None) -> Generations:
+    """The generations of the index whose ``chroma`` folder and ``CURRENT`` file these are.
+
+    Args:
+        folder, current_file: the index's.
+        server: URL of the Chroma server where new ones are published; by default they lie in ``folder``.
+    """
+    return Generations(folder, current_file, _place_at, server or "")
+
+
+def _place_at(url: str) -> Place:
+    return OnServer(url) if url else InFolders()

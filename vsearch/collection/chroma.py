@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chromadb.api.client import Client
 
 Vectors = npt.NDArray[np.float32]
+ErrorMap = Callable[[], contextlib.AbstractContextManager[None]]
 Metadata = dict[str, str | int | float | bool | None]
 
 _NAME = "photos"
@@ -88,18 +89,28 @@ class Neighbours:
 
 
 class Collection:
-    """One open generation.  Use :meth:`close`, or as a context manager, when done."""
+    """One open generation.  Use :meth:`close`, or as a context manager, when done.
 
-    def __init__(self, folder: Path) -> None:
-        with _opening:
-            self._client = _client(folder)
+    Args:
+        client: Chroma's own.
+        name: of Chroma's collection.
+        errors: maps Chroma's exceptions to ours.
+        disconnect: closes the client, when the collection is closed.
+    """
+
+    def __init__(
+        self, client: Client, name: str, errors: ErrorMap, disconnect: Callable[[Client], None]
+    ) -> None:
+        self._client = client
+        self._errors = errors
+        self._disconnect = disconnect
         self._closing: Callable[[], None] | None = None
         try:
-            self._photos = self._client.get_collection(_NAME, embedding_function=None)
-            self._load()
+            with errors():
+                self._photos = client.get_collection(name, embedding_function=None)
+                self._load()
         except BaseException:
-            with _opening:
-                self._client.close()
+            self._close_client()
             raise
 
     def __enter__(self) -> Collection:
@@ -111,12 +122,14 @@ class Collection:
     def close(self) -> None:
         """Let go of the files."""
         closing, self._closing = self._closing, None
-        with _opening:
-            (closing or self._client.close)()
+        (closing or self._close_client)()
 
     def on_close(self, closing: Callable[[], None]) -> None:
         """Let ``closing`` do it, which calls :meth:`close` itself among other things."""
         self._closing = closing
+
+    def _close_client(self) -> None:
+        self._disconnect(self._client)
 
     def _load(self) -> None:
         """Read the graph now: Chroma would on the first query, and take files that are gone for empty."""
@@ -129,7 +142,7 @@ class Collection:
 
     def count(self) -> int:
         """Photos in the collection."""
-        with errors():
+        with self._errors():
             return self._photos.count()
 
     def search(self, vectors: Vectors, k: int, where: dict[str, Any] | None = None) -> list[list[Hit]]:
@@ -140,7 +153,7 @@ class Collection:
         """
         if not np.isfinite(vectors).all():  # Chroma takes NaN and answers NaN
             raise CollectionError("a query vector has NaN or infinite numbers; nothing can be near it")
-        with errors():
+        with self._errors():
             found = self._photos.query(
                 query_embeddings=np.ascontiguousarray(vectors, dtype=np.float32),
                 n_results=k,
@@ -158,7 +171,7 @@ class Collection:
         """The stored vectors of ``ids``, float32 [D] each; ids that are not there are left out."""
         found: dict[str, Vectors] = {}
         for page in _pages(ids):
-            with errors():
+            with self._errors():
                 got = self._photos.get(ids=page, include=["embeddings"])
             embeddings = got["embeddings"]
             assert embeddings is not None  # asked for
@@ -176,7 +189,7 @@ class Collection:
         """
         if not np.isfinite(vector).all():  # Chroma takes NaN and answers NaN
             raise CollectionError("the query vector has NaN or infinite numbers; nothing can be near it")
-        with errors():
+        with self._errors():
             found = self._photos.query(
                 query_embeddings=np.ascontiguousarray(vector[np.newaxis], dtype=np.float32),
                 n_results=k,
@@ -192,7 +205,7 @@ class Collection:
         """Every id, paged."""
         result: list[str] = []
         while True:
-            with errors():
+            with self._errors():
                 page = self._photos.get(limit=_BATCH_ROWS, offset=len(result), include=[])["ids"]
             result.extend(page)
             if len(page) < _BATCH_ROWS:
@@ -228,9 +241,9 @@ def fill(folder: Path, changes: Changes) -> int:
         for ids in _pages(gone):
             photos.delete(ids=ids)
         for batch in changes.batches:
-            _upsert(photos, batch)
+            upsert(photos, batch)
             if changes.count + len(gone) < _SMALLEST_THRESHOLD:
-                _upsert(photos, batch)
+                upsert(photos, batch)
             durable.step("generation-upserted")
         return photos.count()
 
@@ -243,7 +256,8 @@ def _pages(ids: Sequence[str]) -> Iterator[list[str]]:
     return (list(ids[start : start + _BATCH_ROWS]) for start in range(0, len(ids), _BATCH_ROWS))
 
 
-def _upsert(photos: chromadb.Collection, batch: Batch) -> None:
+def upsert(photos: chromadb.Collection, batch: Batch) -> None:
+    """Add the rows of a batch to Chroma's collection, or replace them."""
     photos.upsert(
         ids=list(batch.ids),
         embeddings=np.ascontiguousarray(batch.vectors, dtype=np.float32),
@@ -263,26 +277,43 @@ def _photos(folder: Path) -> Iterator[chromadb.Collection]:
 
 def create(folder: Path, metric: Metric, hnsw: HnswParameters) -> None:
     """Make an empty collection in ``folder``."""
-    space = "cosine" if metric == "cosine" else "l2"
-    configuration = {"hnsw": {"space": space, **asdict(hnsw)}}
+    configuration = configured(metric, hnsw)
     with errors():
         client = _client(folder)
         try:
-            client.create_collection(
-                _NAME,
-                embedding_function=None,
-                configuration=configuration,  # type: ignore[arg-type]
-            )
+            client.create_collection(_NAME, embedding_function=None, configuration=configuration)
         finally:
             client.close()
 
 
+def configured(metric: Metric, hnsw: HnswParameters, count: int | None = None) -> Any:
+    """The configuration of a new collection; with ``count``, its graph is written with that many records."""
+    space = "cosine" if metric == "cosine" else "l2"
+    threshold = {} if count is None else {"sync_threshold": max(_SMALLEST_THRESHOLD, count)}
+    return {"hnsw": {"space": space, **asdict(hnsw), **threshold}}
+
+
+def open_folder(folder: Path) -> Collection:
+    """Open the collection in ``folder``."""
+    with errors(), _opening:
+        client = _client(folder)
+    return Collection(client, _NAME, errors, _close)
+
+
+def _close(client: Client) -> None:
+    with _opening:
+        client.close()
+
+
 def _client(folder: Path) -> Client:
     # Clients are cached by the path string, hence realpath.
-    chromadb = _import_chromadb()
-    settings = chromadb.config.Settings(anonymized_telemetry=False, _env_file=None)
-    client: Client = chromadb.PersistentClient(os.path.realpath(folder), settings=settings)
+    client: Client = import_chromadb().PersistentClient(os.path.realpath(folder), settings=quiet())
     return client
+
+
+def quiet() -> Any:
+    """Chroma's settings without telemetry, and without those of a .env file."""
+    return import_chromadb().config.Settings(anonymized_telemetry=False, _env_file=None)
 
 
 def preload() -> None:
@@ -293,10 +324,15 @@ def preload() -> None:
 def _try_import() -> None:
     # Raised again where Chroma is used; RuntimeError is how it fails when the process is ending.
     with contextlib.suppress(CollectionError, RuntimeError):
-        _import_chromadb()
+        import_chromadb()
 
 
-def _import_chromadb() -> Any:
+def import_chromadb() -> Any:
+    """The package, which takes a second to import.
+
+    Raises:
+        CollectionError: its options are set wrongly.
+    """
     try:
         import chromadb
     except ValueError as error:
@@ -311,16 +347,17 @@ def _import_chromadb() -> Any:
 @contextlib.contextmanager
 def errors() -> Iterator[None]:
     """Map Chroma's exceptions, and the panics of its Rust core, to ours."""
-    chromadb = _import_chromadb()
+    chromadb = import_chromadb()
     try:
         yield
     except (chromadb.errors.ChromaError, ValueError, KeyError, RuntimeError) as error:
-        raise CollectionError(f"Chroma refused: {_first_line(error)}; {_MEND}") from error
+        raise CollectionError(f"Chroma refused: {first_line(error)}; {_MEND}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # pyo3's, derived from BaseException, not importable
             raise
-        raise CollectionError(f"Chroma gave up: {_first_line(error)}; {_MEND}") from error
+        raise CollectionError(f"Chroma gave up: {first_line(error)}; {_MEND}") from error
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of its text, or its kind."""
     return (str(error).splitlines() or [type(error).__name__])[0]

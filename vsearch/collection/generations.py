@@ -1,23 +1,44 @@
-"""Generations: publishing, opening and retiring Chroma directories."""
+"""Generations: publishing, opening and retiring them, wherever their collections lie."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import shutil
-import sqlite3
-import tempfile
-from dataclasses import asdict, dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from vsearch import durable
-from vsearch.collection.chroma import Changes, Collection, HnswParameters, create, errors, fill
+from vsearch.collection.chroma import Changes, Collection, HnswParameters
 from vsearch.errors import CollectionError, IndexDamaged
 from vsearch.records import Metric
 
-_MANIFEST = "generation.json"
-_DATABASE = "chroma.sqlite3"
+MANIFEST = "generation.json"
+# What changed since a catalog sequence; since 0, all there is.
+Source = Callable[[int], Changes]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a generation is of, and how its graph is built.
+
+    Attributes:
+        sequence: the catalog sequence that it covers.
+        dimension: D.
+        metric: how distances are measured.
+        fingerprint: of the encoder.
+        catalog: identity of the catalog.
+        hnsw: of its graph.
+    """
+
+    sequence: int
+    dimension: int
+    metric: Metric
+    fingerprint: str
+    catalog: str = ""
+    hnsw: HnswParameters = field(default_factory=HnswParameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +56,8 @@ class Manifest:
         digests: SHA-256 of each file that opening does not change.
         stamps: ``[size, mtime_ns, ctime_ns]`` of those when they were written: a file that still has
             them need not be read to know that it is the same.
+        server: URL of the Chroma server that holds it; ``""`` where its files do.
+        collection: name of its collection there.
     """
 
     sequence: int
@@ -46,19 +69,93 @@ class Manifest:
     files: dict[str, int]
     digests: dict[str, str]
     stamps: dict[str, list[int]]
+    server: str = ""
+    collection: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A generation that another one may start from: its folder, and the sequence that it covers."""
+
+    folder: Path
+    sequence: int
+
+
+class Place(ABC):
+    """Where collections lie: in the folders of their generations, or on a server.
+
+    Attributes:
+        url: of the server; ``""`` for none.
+        growth: by how much of itself a collection grows before a long build publishes on its way.
+    """
+
+    growth: ClassVar[float]
+    url: str = ""
+
+    @abstractmethod
+    def check(self, folder: Path, manifest: Manifest) -> None:
+        """Raise IndexDamaged if a glance at ``folder`` tells that it is not what ``manifest`` says."""
+
+    @abstractmethod
+    def verify(self, folder: Path, manifest: Manifest, *, every_byte: bool) -> None:
+        """Raise IndexDamaged if what ``manifest`` describes is not what was published.
+
+        Args:
+            folder: of the generation.
+            manifest: checked already.
+            every_byte: read all of it, where that can be done.
+        """
+
+    @abstractmethod
+    def open(self, folder: Path, manifest: Manifest, resources: contextlib.ExitStack) -> Collection:
+        """Open a verified generation; ``resources`` are let go of when the collection is closed."""
+
+    @abstractmethod
+    def write(
+        self, folder: Path, number: int, source: Source, base: Base | None, description: Description
+    ) -> Manifest:
+        """Make a collection for generation ``number``, and ``folder``, which will be its folder."""
+
+    @abstractmethod
+    def drop(self, home: Path, identities: set[str], keep: set[str]) -> None:
+        """Drop what removing folders below ``home`` leaves, of catalogs of these identities.
+
+        Args:
+            home: the folder of the generations.
+            identities: of catalogs.
+            keep: names of collections that stay.
+        """
 
 
 class Generations:
-    """The generations below ``chroma/`` and the ``CURRENT`` file that names the published one.
+    """The generations of one index, and the ``CURRENT`` file that names the published one.
+
+    Each has a folder with its manifest, which says where its collection lies.
 
     Args:
         folder: the ``chroma`` directory.
         current_file: the ``CURRENT`` file.
+        place_at: the place with this URL; the one with ``""`` is the folder itself.
+        url: of the place where new ones are published.
     """
 
-    def __init__(self, folder: Path, current_file: Path) -> None:
+    def __init__(
+        self, folder: Path, current_file: Path, place_at: Callable[[str], Place], url: str = ""
+    ) -> None:
         self._folder = folder
         self._current_file = current_file
+        self._place_at = place_at
+        self._place = place_at(url)
+
+    @property
+    def url(self) -> str:
+        """Of the server where new generations are published; ``""`` for none."""
+        return self._place.url
+
+    @property
+    def growth(self) -> float:
+        """By how much of itself the collection grows before a long build publishes on its way."""
+        return self._place.growth
 
     def current(self) -> int:
         """The published generation's number; 0 before the first one.
@@ -84,98 +181,69 @@ class Generations:
         """What generation ``number`` says of itself, checked against the sizes of its files.
 
         Raises:
-            IndexDamaged: a file is missing or has another size than when it was published.
+            IndexDamaged: it cannot be read, or a file is missing or has another size than when published.
         """
         folder = self.folder(number)
         try:
-            manifest = Manifest(**durable.unsealed((folder / _MANIFEST).read_bytes()))
+            manifest = Manifest(**durable.unsealed((folder / MANIFEST).read_bytes()))
         except OSError as error:
-            raise _damaged(folder, f"its {_MANIFEST} cannot be read") from error
+            raise damaged(folder, f"its {MANIFEST} cannot be read") from error
         except (ValueError, TypeError) as error:
-            raise _damaged(folder, f"{_MANIFEST}: {error}") from error
-        sizes = _file_sizes(folder)
-        for name, size in manifest.files.items():
-            found = sizes.get(name, 0)
-            # Each opening writes a row into chroma.sqlite3, so that one may have grown.
-            if found < size or (found > size and name != _DATABASE):
-                raise _damaged(folder, f"{name} is {found} bytes and not {size}")
+            raise damaged(folder, f"{MANIFEST}: {error}") from error
+        self._place_at(manifest.server).check(folder, manifest)
         return manifest
 
     def verify(self, number: int, *, every_byte: bool = False) -> Manifest:
-        """The manifest, once the graph files are known to be what was published.
+        """The manifest, once the collection is known to be what was published.
 
-        A flipped bit in them could end the process.  Those whose stamp is the same are taken at their
-        word, unless ``every_byte``; the rest are read: an index that was copied costs 0.1 s per 100 MB.
+        A flipped bit in a graph file could end the process.  Files whose stamp is the same are taken at
+        their word, unless ``every_byte``; the rest are read: an index that was copied costs 0.1 s per
+        100 MB.  On a server the number of photos is all that can be told.
 
         Raises:
-            IndexDamaged: a file is not what was published.
+            IndexDamaged: it is not.
+            CollectionError: the server cannot be reached.
         """
-        folder = self.folder(number)
         manifest = self.manifest(number)
-        for name, digest in manifest.digests.items():
-            same = not every_byte and manifest.stamps.get(name) == _stamp(folder / name)
-            if not same and _digest(folder / name) != digest:
-                raise _damaged(folder, f"the checksum of {name} does not match")
+        self._place_at(manifest.server).verify(self.folder(number), manifest, every_byte=every_byte)
         return manifest
 
     def open(self, number: int) -> Collection:
         """Open generation ``number`` for reading; it stays until the collection is closed.
 
-        Where this user may not write, Chroma, which does so on opening, gets a copy of its SQLite file.
-
         Raises:
-            IndexDamaged: it is torn.
-            CollectionError: Chroma cannot open it.
+            IndexDamaged: it is not what was published.
+            CollectionError: Chroma cannot open it, or its server cannot be reached.
         """
         folder = self.folder(number)
         with contextlib.ExitStack() as resources:
             resources.callback(_close, _share(folder))
             manifest = self.verify(number)
-            if not _writable(folder):
-                folder = _borrowed(folder, resources)
-            with errors():
-                collection = resources.enter_context(Collection(folder))
-                if collection.count() != manifest.count:
-                    raise _damaged(folder, f"{collection.count()} photos and not {manifest.count}")
+            collection = self._place_at(manifest.server).open(folder, manifest, resources)
+            resources.callback(collection.close)
+            if collection.count() != manifest.count:
+                raise damaged(folder, f"{collection.count()} photos and not {manifest.count}")
             collection.on_close(resources.pop_all().close)
             return collection
 
-    def publish(
-        self,
-        changes: Changes,
-        *,
-        base: int,
-        sequence: int,
-        dimension: int,
-        metric: Metric,
-        fingerprint: str,
-        hnsw: HnswParameters,
-        catalog: str = "",
-    ) -> int:
+    def publish(self, source: Source, description: Description, *, base: int) -> int:
         """Publish a new generation and return its number.
 
         Args:
-            changes: rows to add or replace, ids to take out.
+            source: rows to add or replace and ids to take out, since a sequence.
+            description: of the result.
             base: the generation to start from; 0 starts empty.
-            sequence: the catalog sequence that the result covers.
-            catalog: identity of the catalog.
 
         Raises:
             StorageError: the disk is full, read-only or failing; the published generation is untouched.
+            CollectionError: Chroma refuses, or its server cannot be reached; likewise.
         """
         number = 1 + max([self._current_or_zero(), *self._numbers()])
         temporary = durable.temporary_beside(self.folder(number))
         try:
+            manifest = self._place.write(temporary, number, source, self._base(base), description)
             with durable.storage_errors(temporary):
-                self._start(temporary, base, metric, hnsw)
-            durable.step("generation-copied")
-            count = fill(temporary, changes)
-            _check_written(temporary)
-            durable.step("generation-persisted")
-            with durable.storage_errors(temporary):
-                described = _described(temporary)
-                manifest = Manifest(sequence, catalog, count, dimension, metric, fingerprint, *described)
-                (temporary / _MANIFEST).write_bytes(durable.sealed(asdict(manifest)))
+                (temporary / MANIFEST).write_bytes(durable.sealed(asdict(manifest)))
             durable.publish(temporary, self.folder(number), "generation")
         finally:
             durable.remove(temporary)
@@ -192,25 +260,45 @@ class Generations:
         current = self._current_or_zero()
         if not current:
             return  # a damaged CURRENT must not cost the generation that it should name
+        before = self._manifests()
         older = sorted(n for n in self._numbers() if n < current)
         unpublished = [n for n in self._numbers() if n > current]
         for number in older[:-1] + unpublished:
-            if not durable.in_use(self.folder(number) / _MANIFEST):
+            if not durable.in_use(self.folder(number) / MANIFEST):
                 durable.remove_at_once(self.folder(number))
                 durable.step("generation-removed")
+        self._drop(before, {manifest.collection for manifest in self._manifests()})
+
+    def discard(self) -> None:
+        """Drop what lies elsewhere, of all generations: the folder itself is about to go."""
+        self._drop(self._manifests(), set())
+
+    def _drop(self, manifests: list[Manifest], keep: set[str]) -> None:
+        identities = {manifest.catalog for manifest in manifests}
+        for url in {manifest.server for manifest in manifests}:
+            # A server that the index has left may be gone for good.
+            with contextlib.suppress(*() if url == self.url else (CollectionError,)):
+                self._place_at(url).drop(self._folder, identities, keep)
+
+    def _base(self, number: int) -> Base | None:
+        manifest = self.manifest(number) if number else None
+        if manifest is None or manifest.server != self.url:
+            return None
+        return Base(self.folder(number), manifest.sequence)
+
+    def _manifests(self) -> list[Manifest]:
+        """Those that can be read."""
+        found = []
+        for number in self._numbers():
+            with contextlib.suppress(IndexDamaged):
+                found.append(self.manifest(number))
+        return found
 
     def _current_or_zero(self) -> int:
         try:
             return self.current()
         except IndexDamaged:
             return 0
-
-    def _start(self, folder: Path, base: int, metric: Metric, hnsw: HnswParameters) -> None:
-        if base:
-            _copy(self.folder(base), folder)
-        else:
-            folder.mkdir(parents=True)
-            create(folder, metric, hnsw)
 
     def _numbers(self) -> list[int]:
         if not self._folder.is_dir():
@@ -221,97 +309,20 @@ class Generations:
         return IndexDamaged(f"{self._current_file} is damaged: {why}; run `vsearch rebuild` to write it anew")
 
 
+def damaged(place: str | os.PathLike[str], why: str) -> IndexDamaged:
+    """The error that says so of a generation."""
+    return IndexDamaged(
+        f"{os.fspath(place)} is damaged: {why}; run `vsearch rebuild` to make the collection anew"
+    )
+
+
 def _share(folder: Path) -> int | None:
     try:
-        return durable.share(folder / _MANIFEST)
+        return durable.share(folder / MANIFEST)
     except OSError as error:
-        raise _damaged(folder, f"its {_MANIFEST} cannot be read") from error
+        raise damaged(folder, f"its {MANIFEST} cannot be read") from error
 
 
 def _close(descriptor: int | None) -> None:
     if descriptor is not None:
         os.close(descriptor)
-
-
-def _writable(folder: Path) -> bool:
-    return os.access(folder, os.W_OK) and os.access(folder / _DATABASE, os.W_OK)
-
-
-def _borrowed(folder: Path, resources: contextlib.ExitStack) -> Path:
-    """A temporary directory with links to the graph files and a copy of the SQLite file."""
-    with durable.storage_errors(tempfile.gettempdir()):
-        temporary = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="vsearch-")))
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                (temporary / entry.name).symlink_to(entry, target_is_directory=True)
-        (temporary / _DATABASE).write_bytes((folder / _DATABASE).read_bytes())
-    return temporary
-
-
-def _described(folder: Path) -> tuple[dict[str, int], dict[str, str], dict[str, list[int]]]:
-    """Sizes, digests and stamps of what was written."""
-    sizes = _file_sizes(folder)
-    fixed = [name for name in sizes if name != _DATABASE]
-    digests = {name: _digest(folder / name) for name in fixed}
-    return sizes, digests, {name: _stamp(folder / name) for name in fixed}
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a generation that readers may be opening meanwhile.
-
-    Opening one writes a row into chroma.sqlite3, so that file is copied through SQLite; the graph files
-    do not change.
-    """
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns(f"{_DATABASE}*", _MANIFEST))
-    old = sqlite3.connect(source / _DATABASE, timeout=60)
-    new = sqlite3.connect(target / _DATABASE)
-    try:
-        old.backup(new)
-    except sqlite3.Error as error:
-        raise _damaged(source, str(error)) from error
-    finally:
-        old.close()
-        new.close()
-
-
-def _check_written(folder: Path) -> None:
-    """Chroma keeps records that its graph files lack in a queue, and of the others the last one.
-
-    A single removal is too little for it to write the graph, and waits.
-
-    Raises:
-        CollectionError: the graph files lack some.
-    """
-    database = sqlite3.connect(folder / _DATABASE)
-    try:
-        (waiting,) = database.execute("SELECT count(*) FROM embeddings_queue").fetchone()
-    except sqlite3.Error as error:
-        raise CollectionError(f"Chroma left a database that cannot be read: {error}") from error
-    finally:
-        database.close()
-    if waiting > 2:
-        raise CollectionError(f"Chroma did not write its graph: {waiting} records wait; please report this")
-
-
-def _file_sizes(folder: Path) -> dict[str, int]:
-    """Sizes of Chroma's files; SQLite's journals come and go and do not count."""
-    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
-    return {
-        file.relative_to(folder).as_posix(): file.stat().st_size
-        for file in files
-        if file.name != _MANIFEST and not file.name.endswith(("-journal", "-wal", "-shm"))
-    }
-
-
-def _damaged(folder: Path, why: str) -> IndexDamaged:
-    return IndexDamaged(f"{folder} is damaged: {why}; run `vsearch rebuild` to make the collection anew")

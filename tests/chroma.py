@@ -1,0 +1,127 @@
+"""Real Chroma servers for tests: ``chroma run`` as a process of its own, on a free port of 127.0.0.1."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from vsearch.collection import Batch, Changes, ChromaServer
+
+
+class ChromaProcess:
+    """One ``chroma run``; use it as a context manager.
+
+    Args:
+        folder: where it keeps its data.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it, again on the same port, and wait until it answers."""
+        program = Path(sysconfig.get_path("scripts"), "chroma")
+        place = ["--path", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen(
+            [program, "run", *place],
+            cwd=self.folder.parent,
+            env={**os.environ, "ANONYMIZED_TELEMETRY": "False"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while not self._is_up():
+            assert self.process.poll() is None, "chroma run has ended"
+            assert time.monotonic() < deadline, "chroma run does not answer"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=30)
+            self.process = None
+
+    def wipe(self) -> None:
+        """Stop it, remove its data, and start it empty."""
+        self.stop()
+        shutil.rmtree(self.folder)
+        self.start()
+
+    def collections(self) -> dict[str, int]:
+        """The collections, and how many records each has."""
+        with ChromaServer(self.url).client() as client:
+            return {photos.name: photos.count() for photos in client.list_collections()}
+
+    def delete(self, name: str) -> None:
+        """Delete one collection behind the index's back."""
+        with ChromaServer(self.url).client() as client:
+            client.delete_collection(name)
+
+    def _is_up(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/api/v2/heartbeat", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+
+class Truth:
+    """A catalog in miniature: what was put and removed, by sequence; the source of generations."""
+
+    def __init__(self) -> None:
+        self.identity = uuid.uuid4().hex
+        self.sequence = 0
+        self._put: list[tuple[int, Batch]] = []
+        self._removed: dict[str, int] = {}
+
+    def put(self, batch: Batch) -> None:
+        """Add rows, or replace them."""
+        self.sequence += 1
+        self._put.append((self.sequence, batch))
+        for row in batch.ids:
+            self._removed.pop(row, None)
+
+    def remove(self, *ids: str) -> None:
+        """Take rows out."""
+        self.sequence += 1
+        self._removed |= dict.fromkeys(ids, self.sequence)
+
+    def since(self, sequence: int) -> Changes:
+        """What :meth:`vsearch.collection.Generations.publish` asks for."""
+        newest = {row: number for number, batch in self._put for row in batch.ids}
+        batches = []
+        for number, batch in self._put:
+            rows = [n for n, i in enumerate(batch.ids) if newest[i] == number and i not in self._removed]
+            if number > sequence and rows:
+                ids, metadatas = [batch.ids[n] for n in rows], [batch.metadatas[n] for n in rows]
+                batches.append(Batch(ids, batch.vectors[rows], metadatas))
+        gone = [row for row, number in self._removed.items() if number > sequence]
+        return Changes(batches, sum(len(batch.ids) for batch in batches), gone if sequence else ())

@@ -1,0 +1,155 @@
+"""Collections as Chroma directories, one in the folder of each generation."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+from vsearch import durable
+from vsearch.collection.chroma import Collection, create, fill, open_folder
+from vsearch.collection.generations import MANIFEST, Base, Description, Manifest, Place, Source, damaged
+from vsearch.errors import CollectionError
+
+_DATABASE = "chroma.sqlite3"
+
+
+class InFolders(Place):
+    """Each collection is a Chroma directory: the folder of its generation."""
+
+    # What all the copies and graph writes of a long build cost together stays in proportion to it.
+    growth: ClassVar[float] = 0.5
+
+    def check(self, folder: Path, manifest: Manifest) -> None:
+        """See :class:`Place`; looks at the sizes of the files."""
+        sizes = _file_sizes(folder)
+        for name, size in manifest.files.items():
+            found = sizes.get(name, 0)
+            # Each opening writes a row into chroma.sqlite3, so that one may have grown.
+            if found < size or (found > size and name != _DATABASE):
+                raise damaged(folder, f"{name} is {found} bytes and not {size}")
+
+    def verify(self, folder: Path, manifest: Manifest, *, every_byte: bool) -> None:
+        """See :class:`Place`."""
+        for name, digest in manifest.digests.items():
+            same = not every_byte and manifest.stamps.get(name) == _stamp(folder / name)
+            if not same and _digest(folder / name) != digest:
+                raise damaged(folder, f"the checksum of {name} does not match")
+
+    def open(self, folder: Path, manifest: Manifest, resources: contextlib.ExitStack) -> Collection:
+        """See :class:`Place`.
+
+        Where this user may not write, Chroma, which does so on opening, gets a copy of its SQLite file.
+        """
+        return open_folder(folder if _writable(folder) else _borrowed(folder, resources))
+
+    def write(
+        self, folder: Path, number: int, source: Source, base: Base | None, description: Description
+    ) -> Manifest:
+        """See :class:`Place`."""
+        with durable.storage_errors(folder):
+            _start(folder, base, description)
+        durable.step("generation-copied")
+        count = fill(folder, source(base.sequence if base else 0))
+        _check_written(folder)
+        durable.step("generation-persisted")
+        d = description
+        with durable.storage_errors(folder):
+            described = _described(folder)
+        return Manifest(d.sequence, d.catalog, count, d.dimension, d.metric, d.fingerprint, *described)
+
+    def drop(self, home: Path, identities: set[str], keep: set[str]) -> None:
+        """See :class:`Place`; with the folder all is gone."""
+
+
+def _start(folder: Path, base: Base | None, description: Description) -> None:
+    if base:
+        _copy(base.folder, folder)
+    else:
+        folder.mkdir(parents=True)
+        create(folder, description.metric, description.hnsw)
+
+
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and os.access(folder / _DATABASE, os.W_OK)
+
+
+def _borrowed(folder: Path, resources: contextlib.ExitStack) -> Path:
+    """A temporary directory with links to the graph files and a copy of the SQLite file."""
+    with durable.storage_errors(tempfile.gettempdir()):
+        temporary = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="vsearch-")))
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                (temporary / entry.name).symlink_to(entry, target_is_directory=True)
+        (temporary / _DATABASE).write_bytes((folder / _DATABASE).read_bytes())
+    return temporary
+
+
+def _described(folder: Path) -> tuple[dict[str, int], dict[str, str], dict[str, list[int]]]:
+    """Sizes, digests and stamps of what was written."""
+    sizes = _file_sizes(folder)
+    fixed = [name for name in sizes if name != _DATABASE]
+    digests = {name: _digest(folder / name) for name in fixed}
+    return sizes, digests, {name: _stamp(folder / name) for name in fixed}
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a generation that readers may be opening meanwhile.
+
+    Opening one writes a row into chroma.sqlite3, so that file is copied through SQLite; the graph files
+    do not change.
+    """
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(f"{_DATABASE}*", MANIFEST))
+    old = sqlite3.connect(source / _DATABASE, timeout=60)
+    new = sqlite3.connect(target / _DATABASE)
+    try:
+        old.backup(new)
+    except sqlite3.Error as error:
+        raise damaged(source, str(error)) from error
+    finally:
+        old.close()
+        new.close()
+
+
+def _check_written(folder: Path) -> None:
+    """Chroma keeps records that its graph files lack in a queue, and of the others the last one.
+
+    A single removal is too little for it to write the graph, and waits.
+
+    Raises:
+        CollectionError: the graph files lack some.
+    """
+    database = sqlite3.connect(folder / _DATABASE)
+    try:
+        (waiting,) = database.execute("SELECT count(*) FROM embeddings_queue").fetchone()
+    except sqlite3.Error as error:
+        raise CollectionError(f"Chroma left a database that cannot be read: {error}") from error
+    finally:
+        database.close()
+    if waiting > 2:
+        raise CollectionError(f"Chroma did not write its graph: {waiting} records wait; please report this")
+
+
+def _file_sizes(folder: Path) -> dict[str, int]:
+    """Sizes of Chroma's files; SQLite's journals come and go and do not count."""
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return {
+        file.relative_to(folder).as_posix(): file.stat().st_size
+        for file in files
+        if file.name != MANIFEST and not file.name.endswith(("-journal", "-wal", "-shm"))
+    }
