@@ -56,12 +56,14 @@ class Browsable(Answering):
         since: str | None = None,
         until: str | None = None,
         seed: int = 0,
+        on_step: Callable[[], None] | None = None,
     ) -> PhotoMap:
         """The whole collection on a plane, photos that look alike close together; takes 20 s for 10,000.
 
         Args:
             where, under, since, until: filters, as for :meth:`query`.
             seed: another one gives another map of the same neighbourhoods.
+            on_step: called now and then while photos are placed; what it raises ends the work.
 
         Returns:
             an empty map when there are no photos, or none meets the filter.
@@ -76,7 +78,7 @@ class Browsable(Answering):
         def read() -> PhotoMap:
             condition = self.condition(where, under=under, since=since, until=until)
             vectors = Vectors(self._directory, self._bundle.specification.dimension, self._settings.metric)
-            return photo_map(vectors, self._reading(), condition, seed)
+            return photo_map(vectors, self._reading(), condition, seed, on_step)
 
         return self._patiently(read)
 

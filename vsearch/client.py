@@ -209,13 +209,24 @@ class Client:
             if not page["groups"] or len(groups) >= page["total"]:
                 return groups
 
-    def map(self) -> PhotoMap:
+    def map(
+        self,
+        where: str | None = None,
+        *,
+        under: str | os.PathLike[str] | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> PhotoMap:
         """All photos on a plane; see :meth:`vsearch.Index.map`.  The server makes it once for all who ask.
 
         Raises:
             MissingExtraError: the server lacks the extra ``map``.
+            UsageError: the filter cannot be understood.
         """
-        return wire.photo_map(self._again("GET", f"{_API}/map", timeout=_MAP_SECONDS).json())
+        folder = None if under is None else os.fspath(under)
+        given = {"where": where, "under": folder, "since": since, "until": until}
+        filters = {name: value for name, value in given.items() if value is not None}
+        return wire.photo_map(self._again("GET", f"{_API}/map", params=filters, timeout=_MAP_SECONDS).json())
 
     def cameras(self) -> dict[str, int]:
         """How many photos each camera took, most first."""

@@ -7,6 +7,7 @@ clustered points took 21 s on one core, and are placed the same each time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -23,14 +24,17 @@ _INTERPOLATED = 1500  # from so many on FFT interpolation (Linderman et al. 2019
 _START = 1e-4  # standard deviation of the first positions, as openTSNE's own have it
 _DECIMALS = 5
 _TINY = 1e-30
+_STEPS = 25  # of 750, between two calls of on_step
 
 
-def positions(points: Floats, seed: int = 0) -> Floats:
+def positions(points: Floats, seed: int = 0, on_step: Callable[[], None] | None = None) -> Floats:
     """Positions in 0..1 of points, float32 [N, d] -> [N, 2]; the longer side fills the square.
 
     The same points and seed give the same positions.  t-SNE (van der Maaten & Hinton 2008) starts from the
     first two columns, which should be those of largest variance (Kobak & Berens 2019).  Equal points start a
     little apart, and so come to lie beside one another.  One to three points are put in a row.
+
+    ``on_step`` is called now and then; what it raises ends the work.
 
     Raises:
         MissingExtraError: openTSNE is not installed.
@@ -46,6 +50,8 @@ def positions(points: Floats, seed: int = 0) -> Floats:
         n_jobs=1,
         random_state=seed,
         negative_gradient_method="fft" if len(points) >= _INTERPOLATED else "bh",
+        callbacks=[lambda *_: on_step()] if on_step else None,
+        callbacks_every_iters=_STEPS,
         ints_in_interval=2,  # a grid twice as coarse as the default: 20 s in place of 70 s for 10,000 points
     )
     found = tsne.fit(affinities=affinities, initialization=_start(points, seed))

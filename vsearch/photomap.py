@@ -6,7 +6,7 @@ So memory grows by 200 bytes a photo, however long the vectors are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,8 +54,16 @@ class Vectors:
     metric: Metric
 
 
-def photo_map(vectors: Vectors, catalog: Catalog, condition: Condition | None, seed: int) -> PhotoMap:
+def photo_map(
+    vectors: Vectors,
+    catalog: Catalog,
+    condition: Condition | None,
+    seed: int,
+    on_step: Callable[[], None] | None = None,
+) -> PhotoMap:
     """The map of the photos that meet ``condition``; empty if there are none.
+
+    ``on_step`` is called now and then; what it raises ends the work.
 
     Raises:
         MissingExtraError: openTSNE is not installed.
@@ -63,7 +71,7 @@ def photo_map(vectors: Vectors, catalog: Catalog, condition: Condition | None, s
     """
     sql, parameters = (condition.sql, condition.parameters) if condition else ("TRUE", ())
     rows = catalog.matching(sql, parameters)
-    places = positions(_reduced(vectors, rows), seed)
+    places = positions(_reduced(vectors, rows), seed, on_step)
     photos = catalog.get_many([row.photo_id for row in rows])
     found = {
         row.photo_id: place for row, place in zip(rows, places, strict=True) if row.photo_id in photos

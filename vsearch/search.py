@@ -216,9 +216,10 @@ def _kept(matches: Sequence[Match], wanted: Wanted) -> Answer:
     kept = [m for m in matches if wanted.min_score is None or m.score >= wanted.min_score]
     if wanted.min_match is not None:
         kept = [m for m in kept if m.match is not None and m.match >= wanted.min_match]
-    left = [m for m in matches if m not in kept]
-    if not left:
+    if len(kept) == len(matches):
         return Answer(tuple(matches))
+    ranks = {match.rank for match in kept}
+    left = [match for match in matches if match.rank not in ranks]
     best = left[0]
     chance = "" if best.match is None else f", with a probability of {best.match:.2f} to be related"
     below = "all" if not kept else f"{len(left):,} more"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import httpx
@@ -190,6 +191,29 @@ def test_another_root_is_followed(index: vsearch.Index, tmp_path: Path) -> None:
         index.add(path)
         assert client.page(newest=True, limit=1)[0].file.root == str(path.parent)
         assert client.query(path, k=1)[0].path == str(path)
+
+
+def test_questions_are_answered_while_the_index_is_rebuilt(index: vsearch.Index) -> None:
+    with Server(index.path) as server, server.http() as http:
+        photo = first_photo(http)["id"]
+        done = threading.Event()
+
+        def rebuild() -> None:
+            try:
+                for _ in range(3):
+                    index.rebuild()
+            finally:
+                done.set()
+
+        thread = threading.Thread(target=rebuild)
+        thread.start()
+        answers = []
+        while not done.is_set() or len(answers) < 3:
+            answers.append(http.get(f"/api/v1/photos/{photo}/similar"))
+        thread.join()
+        assert {answer.status_code for answer in answers} == {200}
+        assert {len(answer.json()["matches"]) for answer in answers} == {10}
+        assert http.get("/api/v1/progress").json()["generation"] > 1
 
 
 def test_an_index_that_vanishes_is_a_problem_and_may_come_back(index: vsearch.Index) -> None:

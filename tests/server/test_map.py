@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -19,7 +20,10 @@ from tests import album
 from tests.server.test_api import problem_of
 from tests.serving import ROOT, Server, eventually
 from vsearch.server.app import create_app
+from vsearch.server.maps import Filters, Maps, Version
 from vsearch.server.options import Options
+from vsearch.server.problems import Problem
+from vsearch.server.workers import Workers
 
 MAP = "/api/v1/map"
 
@@ -69,10 +73,10 @@ def test_other_requests_are_answered_meanwhile(app: TestClient, monkeypatch: pyt
     begun, finish = threading.Event(), threading.Event()
     real = vsearch.Index.map
 
-    def slow(self: vsearch.Index) -> vsearch.PhotoMap:
+    def slow(self: vsearch.Index, *arguments: Any, **options: Any) -> vsearch.PhotoMap:
         begun.set()
         assert finish.wait(60)
-        return real(self)
+        return real(self, *arguments, **options)
 
     monkeypatch.setattr(vsearch.Index, "map", slow)
     with ThreadPoolExecutor(1) as pool:
@@ -85,6 +89,40 @@ def test_other_requests_are_answered_meanwhile(app: TestClient, monkeypatch: pyt
         finally:
             finish.set()
         assert asked.result().status_code == 200
+
+
+def test_filters_choose_what_is_on_it(http: httpx.Client, server: Server, served_index: Path) -> None:
+    with vsearch.Index.open(served_index) as index, vsearch.connect(server.url) as client:
+        expected, found = index.map(under="day0"), client.map(under="day0")
+    assert list(found.ids) == list(expected.ids)
+    assert (found.positions == expected.positions).all()
+    assert 0 < len(found) < 12
+    tags = {http.get(MAP, params=p).headers["etag"] for p in ({}, {"under": "day0"}, {"under": "day1"})}
+    assert len(tags) == 3
+    problem_of(http.get(MAP, params={"where": "nonsense"}), 422, "usage")
+
+
+def test_stopping_does_not_wait_for_it(index: vsearch.Index) -> None:
+    maps = Maps(Workers(index.sibling(), 1, 1, "maps"))
+    begun = threading.Event()
+    real = maps._go_on
+
+    def endless() -> None:
+        begun.set()
+        while True:  # no map would ever be done
+            real()
+
+    async def stopped() -> object:
+        maps._go_on = endless  # type: ignore[method-assign]
+        asked = asyncio.ensure_future(maps.of(Version(1, "encoder", Filters())))
+        await asyncio.to_thread(begun.wait, 60)
+        maps.stop()
+        return (await asyncio.gather(asked, return_exceptions=True))[0]
+
+    problem = asyncio.run(stopped())
+    assert isinstance(problem, Problem)
+    assert (problem.status_code, problem.word) == (503, "stopping")
+    maps.close()
 
 
 def test_after_a_failure_the_next_one_tries_again(app: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ def test_the_document_names_what_there_is(served_index: Path) -> None:
         "/api/v1/duplicates/decisions",
         "/api/v1/duplicates/decisions/{name}",
         "/api/v1/map",
+        "/api/v1/progress",
         "/api/v1/pictures",
         "/api/v1/pictures/{name}",
         "/api/v1/photos",

@@ -1,31 +1,50 @@
-"""The map of what is published: made once for each generation, on a thread that answers nothing else."""
+"""Maps of what is published: made once for each generation and filter, on a thread of their own."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 from vsearch.index import Index
 from vsearch.photomap import PhotoMap
+from vsearch.server.problems import Problem
 from vsearch.server.workers import Workers
+
+_KEPT = 4  # a map of 100,000 photos is about 8 MB of JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which photos a map shows; as those of ``Index.map``."""
+
+    where: str | None = None
+    under: str | None = None
+    since: str | None = None
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a map is of: a generation, and the encoder, since re-encoding counts generations anew."""
+    """What a map is of: a generation, the encoder (re-encoding counts generations anew), and the filters."""
 
     generation: int
     encoder: str
+    filters: Filters
 
     @property
     def etag(self) -> str:
         """The version as an HTTP entity tag."""
-        return f'"map-{self.encoder[:16]}-{self.generation}"'
+        chosen = hashlib.sha256(repr(self.filters).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        return f'"map-{self.encoder[:16]}-{self.generation}-{chosen}"'
 
 
 class Maps:
-    """Keeps the newest map as JSON; used from the event loop alone.
+    """Keeps the last few maps as JSON; used from the event loop alone.
 
     Args:
         workers: one thread with an index of its own.
@@ -33,33 +52,55 @@ class Maps:
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._version: Version | None = None
-        self._making: asyncio.Task[bytes] | None = None
+        self._made: OrderedDict[Version, asyncio.Task[bytes]] = OrderedDict()
+        self._stopping = threading.Event()
 
     async def of(self, version: Version) -> bytes:
         """The map of ``version``; everybody who asks meanwhile waits for the same one.
 
         Raises:
             MissingExtraError: openTSNE is not installed.
+            UsageError: the filters cannot be understood.
+            Problem: 503, the server stops.
         """
-        if self._version != version or _failed(self._making):
-            self._version = version
-            self._making = asyncio.create_task(self._workers.run(_made))
-        assert self._making is not None
+        making = self._made.get(version)
+        if making is None or _failed(making):
+            making = asyncio.create_task(self._workers.run(partial(self._make, version.filters)))
+            self._made[version] = making
+        self._made.move_to_end(version)
+        if len(self._made) > _KEPT:
+            self._made.popitem(last=False)
         # Shielded: a client that leaves must not take the map away from the others.
-        return await asyncio.shield(self._making)
+        return await asyncio.shield(making)
+
+    def stop(self) -> None:
+        """End the map that is being made, if any: who waits for it gets a problem."""
+        self._stopping.set()
 
     def close(self) -> None:
-        """Wait for the map that is being made, if any."""
+        """Stop, and close the index."""
+        self.stop()
         self._workers.close()
 
+    def _make(self, filters: Filters, index: Index) -> bytes:
+        found = index.map(
+            filters.where,
+            under=filters.under,
+            since=filters.since,
+            until=filters.until,
+            on_step=self._go_on,
+        )
+        return json.dumps(map_json(found), separators=(",", ":")).encode()
 
-def _failed(making: asyncio.Task[bytes] | None) -> bool:
-    return making is None or (making.done() and (making.cancelled() or making.exception() is not None))
+    def _go_on(self) -> None:
+        if self._stopping.is_set():
+            raise Problem(
+                503, "stopping", "the server stops; ask again when it is back", {"Retry-After": "3"}
+            )
 
 
-def _made(index: Index) -> bytes:
-    return json.dumps(map_json(index.map()), separators=(",", ":")).encode()
+def _failed(making: asyncio.Task[bytes]) -> bool:
+    return making.done() and (making.cancelled() or making.exception() is not None)
 
 
 def map_json(found: PhotoMap) -> dict[str, list[str] | list[float]]:

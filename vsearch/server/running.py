@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from threadpoolctl import threadpool_limits
 
 from vsearch.errors import UsageError
 from vsearch.index import Index
@@ -40,7 +41,21 @@ def serve(index: Index, options: Options, on_start: Callable[[str], None] | None
             timeout_graceful_shutdown=_GRACE_SECONDS,
             backlog=_BACKLOG,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        # One thread for each product of matrices: the readers are what runs side by side.
+        with threadpool_limits(1, user_api="blas"):
+            _Server(config, app.state.service.maps.stop).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Calls ``on_stop`` before it waits for the requests under way: some of them would take minutes."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -249,8 +249,18 @@ class Adding(Model):
     total: int
 
 
+class Progress(Model):
+    """How far indexing is, here or in another process: `pending` changes are not published yet."""
+
+    photos: int
+    failed: int
+    generation: int
+    pending: int
+    adding: Adding | None
+
+
 class Server(Model):
-    """What this server can do."""
+    """What this server can do; `roots`: the photo folders that uploads may be added to."""
 
     version: str
     allow_add: bool
@@ -258,6 +268,7 @@ class Server(Model):
     max_upload_bytes: int
     max_megapixels: float
     cameras: dict[str, int]
+    roots: list[str]
     adding: Adding | None
 
 

@@ -48,7 +48,7 @@ async def status(service: Served) -> Response:
 async def server(service: Served) -> Response:
     """What this server can do, and how far its writer is."""
     options = service.options
-    cameras, text = await service.read(lambda index: (index.cameras(), index.has_text()))
+    cameras, text, roots = await service.read(lambda i: (i.cameras(), i.has_text(), i.roots()))
     return json_response(
         {
             "version": vsearch.__version__,
@@ -57,6 +57,22 @@ async def server(service: Served) -> Response:
             "max_upload_bytes": options.max_upload_bytes,
             "max_megapixels": options.max_megapixels,
             "cameras": cameras,
+            "roots": roots if options.allow_add else [],
+            "adding": _adding(service.adder),
+        }
+    )
+
+
+@router.get("/api/v1/progress", response_model=schemas.Progress, responses=documented())
+async def progress(service: Served) -> Response:
+    """How far indexing is, by this server or by another process; for asking again and again."""
+    found = await service.read(Index.status)
+    return json_response(
+        {
+            "photos": found.photos,
+            "failed": found.failed,
+            "generation": found.generation,
+            "pending": found.pending,
             "adding": _adding(service.adder),
         }
     )

@@ -4,6 +4,7 @@ export class Refused extends Error {
   constructor(status, problem) {
     super(problem.detail || `the server answered ${status}`);
     this.status = status;
+    this.problem = problem;
     this.word = (problem.type || "").split(":").pop();
   }
 }
@@ -34,8 +35,9 @@ export const post = (path, body, signal) =>
 export const login = (token) =>
   call("session", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }) }, false);
 
-export function send(path, field, files) {
+export function send(path, field, files, words = {}) {
   const form = new FormData();
+  for (const [name, value] of Object.entries(words)) if (value) form.append(name, value);
   for (const file of files) form.append(field, file);
   return call(path, { method: "POST", body: form }, path !== "photos");
 }

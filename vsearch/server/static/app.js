@@ -1,10 +1,12 @@
 // The page: the address says what to show, and every choice changes the address.
 
+import { Adding } from "./adding.js";
 import { call, login, original, post, Refused, send, thumbnail } from "./api.js";
 import { Cropper } from "./crop.js";
 import { Duplicates } from "./duplicates.js";
-import { Grid, nameOf } from "./grid.js";
+import { Grid } from "./grid.js";
 import { PhotoMap } from "./map.js";
+import { Progress } from "./progress.js";
 import { filtersOf, isQuery, read, requestOf, resultsKey, viewOf, write } from "./state.js";
 import { Viewer } from "./viewer.js";
 
@@ -24,6 +26,17 @@ const duplicates = new Duplicates(byId("groups"), act, say);
 const map = new PhotoMap(act, say);
 const viewer = new Viewer(act);
 const cropper = new Cropper();
+const progress = new Progress(again);
+const adding = new Adding(progress, async (text) => {
+  await Promise.all([again(), guarded(learnServer)]);
+  say(text);
+});
+
+// Show the same once more: the photos have changed.
+function again() {
+  shown = null;
+  return Promise.all([progress.forget(), render()]);
+}
 
 function go(change, replace = false) {
   state = { ...state, ...change };
@@ -73,7 +86,7 @@ async function render() {
   byId("groups").hidden = view !== "duplicates";
   byId("map").hidden = view !== "map";
   if (view === "duplicates") return guarded(() => duplicates.show(state.under));
-  if (view === "map") return guarded(() => map.show());
+  if (view === "map") return guarded(() => map.show(filtersOf(state)));
   say("Searching\u2026");
   await guarded(() => grid.restart(isQuery(state) ? matches() : listing()));
 }
@@ -162,7 +175,7 @@ function act(what, id) {
 }
 
 // What the photo in the large view was taken from.
-const shelf = () => (viewOf(state) === "map" ? map : grid);
+const shelf = () => ({ photos: grid, duplicates, map })[viewOf(state)];
 
 const joined = (names, name) => [...new Set([...names, name])].slice(-mostPictures);
 
@@ -211,24 +224,6 @@ async function searchBy(files) {
   });
 }
 
-async function addPhotos(files) {
-  say(`Adding ${files.length} photos\u2026`);
-  const watch = setInterval(() => guarded(showAdding), 1000);
-  const report = await guarded(() => send("photos", "file", files));
-  clearInterval(watch);
-  if (!report) return;
-  shown = null;
-  await render();
-  const skipped = report.skipped.map((photo) => `${nameOf(photo.path)}: ${photo.reason}`).join("; ");
-  say(`${report.added} added, ${report.unchanged} were there already${skipped ? `; skipped: ${skipped}` : ""}.`);
-}
-
-async function showAdding() {
-  const { adding } = await call("server");
-  if (adding?.busy) say("Another program writes to the index; the photos wait for it.");
-  else if (adding?.total) say(`Adding: ${adding.done} of ${adding.total}\u2026`);
-}
-
 // -- filters -------------------------------------------------------------------------------------
 
 function showFilters() {
@@ -253,10 +248,11 @@ function readFilters() {
 async function learnServer() {
   const server = await call("server");
   byId("ask").hidden = !server.text;
-  byId("add-button").hidden = !server.allow_add;
+  adding.learn(server);
   const cameras = byId("filters").elements.camera;
-  cameras.length = 1;
+  cameras.length = 1; // "any"
   for (const [name, count] of Object.entries(server.cameras)) cameras.add(new Option(`${name} (${count})`, name));
+  showFilters(); // the camera of the address is among them only now
   byId("footer").textContent = `vsearch ${server.version}`;
 }
 
@@ -283,7 +279,7 @@ async function enter(event) {
 // -- beginning -----------------------------------------------------------------------------------
 
 async function begin() {
-  await Promise.all([guarded(learnServer), render()]);
+  await Promise.all([guarded(learnServer), render(), progress.ask()]);
 }
 
 function listen() {
@@ -294,7 +290,6 @@ function listen() {
   for (const id of ["file", "take"]) {
     byId(id).addEventListener("change", (event) => searchBy(event.target.files).finally(() => (event.target.value = "")));
   }
-  byId("add").addEventListener("change", (event) => addPhotos([...event.target.files]).finally(() => (event.target.value = "")));
   addEventListener("paste", (event) => event.clipboardData?.files.length && searchBy(event.clipboardData.files));
   const dragged = (event) => event.dataTransfer?.types.includes("Files");
   addEventListener("dragover", (event) => {
@@ -307,7 +302,8 @@ function listen() {
     if (!dragged(event)) return;
     event.preventDefault();
     byId("drop").hidden = true;
-    searchBy(event.dataTransfer.files);
+    if (byId("adding").open) adding.add([...event.dataTransfer.files]);
+    else searchBy(event.dataTransfer.files);
   });
   byId("clear").addEventListener("click", () => go({ image: [], minus: [], crop: "", text: "" }));
   for (const link of document.querySelectorAll("[data-view]")) {

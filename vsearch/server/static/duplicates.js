@@ -4,6 +4,7 @@ import { call, post, thumbnail } from "./api.js";
 import { nameOf } from "./grid.js";
 
 const perPage = 50;
+const words = { keep: "keep this", "not-duplicates": "not duplicates" };
 const made = (name, properties, ...children) => {
   const element = Object.assign(document.createElement(name), properties);
   element.append(...children);
@@ -22,25 +23,50 @@ export class Duplicates {
   }
 
   async show(within) {
+    const turn = (this.turn = {}); // what an earlier one still brings is thrown away
     this.within = within;
     this.place.replaceChildren();
     this.say("Looking for duplicates\u2026");
+    const decisions = await call("duplicates/decisions");
+    if (turn !== this.turn) return;
+    if (decisions.length) this.place.append(this.decisions(decisions));
     await this.more(0);
   }
 
   async more(offset) {
+    const { turn } = this;
     const asked = new URLSearchParams({ limit: perPage, offset });
     if (this.within) asked.set("within", this.within);
     const page = await call(`duplicates?${asked}`);
+    if (turn !== this.turn) return;
     this.say(page.total ? `${page.total} groups of photos that are one picture.` : "No duplicates.");
     this.place.append(...page.groups.map((group) => this.group(group)));
     const next = offset + page.groups.length;
     if (next >= page.total) return;
     const rest = button("More groups", "Show more groups", () => {
       rest.remove();
-      this.more(next);
+      this.trying(() => this.more(next));
     });
     this.place.append(rest);
+  }
+
+  async trying(work) {
+    try {
+      await work();
+    } catch (error) {
+      this.say(error.message);
+    }
+  }
+
+  // What was decided, newest first, each to be undone.
+  decisions(decisions) {
+    const rows = decisions.toReversed().map(({ id, what, paths }) => {
+      const text = `${words[what]}: ${paths.map(nameOf).join(", ")}`;
+      return made("li", {}, button("Undo", `Undo: ${text}`, () => this.trying(() => this.undo(id))), text);
+    });
+    const list = made("ul", { className: "decided" }, ...rows);
+    const count = `${rows.length} decision${rows.length === 1 ? "" : "s"}`;
+    return made("details", {}, made("summary", { textContent: count }), list);
   }
 
   group(group) {
@@ -63,6 +89,7 @@ export class Duplicates {
     const size = `${photo.width} \u00d7 ${photo.height}, ${Math.ceil(photo.bytes / 1024).toLocaleString()} KB`;
     const item = made("li", {}, picture, made("p", { textContent: name }),
       made("p", { textContent: [size, photo.taken_at?.replace("T", " "), evidence].filter(Boolean).join(" \u00b7 ") }));
+    item.dataset.photo = photo.id;
     if (photo.id === group.keep) item.append(made("p", { className: "kept", textContent: `Keep: ${group.why}` }));
     else item.append(button("Keep this", `Keep ${name}`, () => this.decide("keep", [photo.id])));
     if (photo.id !== group.representative.id) {
@@ -72,20 +99,30 @@ export class Duplicates {
     return item;
   }
 
-  async decide(what, photos) {
-    try {
+  decide(what, photos) {
+    return this.trying(async () => {
       const decision = await post("duplicates/decisions", { what, photos });
       await this.show(this.within);
-      const undo = button("Undo", "Undo the decision", () => this.undo(decision.id));
-      this.place.prepend(made("p", { className: "actions" }, `Decided: ${what.replace("-", " ")}. `, undo));
+      const undo = button("Undo", "Undo the decision", () => this.trying(() => this.undo(decision.id)));
+      this.place.prepend(made("p", { className: "actions" }, `Decided: ${words[what]}. `, undo));
       undo.focus();
-    } catch (error) {
-      this.say(error.message);
-    }
+    });
   }
 
   async undo(id) {
     await call(`duplicates/decisions/${id}`, { method: "DELETE" });
     await this.show(this.within);
+    this.place.querySelector("button, summary")?.focus();
+  }
+
+  // The photo `step` beside the one with this id, as they stand on the page.
+  beside(id, step) {
+    const ids = [...this.place.querySelectorAll("[data-photo]")].map((item) => item.dataset.photo);
+    const other = ids.includes(id) && ids[ids.indexOf(id) + step];
+    return other ? { id: other } : undefined;
+  }
+
+  focus(id) {
+    this.place.querySelector(`[data-photo="${CSS.escape(id)}"] .picture`)?.focus();
   }
 }

@@ -104,7 +104,8 @@ export class Grid {
 
   // The item `step` beside the one with this id.
   beside(id, step) {
-    return this.items[this.items.findIndex((item) => item.id === id) + step];
+    const n = this.items.findIndex((item) => item.id === id);
+    return n < 0 ? undefined : this.items[n + step];
   }
 
   focus(id) {

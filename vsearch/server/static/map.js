@@ -22,13 +22,14 @@ export class PhotoMap {
     byId("map-all").addEventListener("click", () => this.plane?.all());
   }
 
-  async show() {
-    this.say(this.plane ? this.told : "Placing the photos; the first time this takes a while\u2026");
-    const found = await call("map");
+  // filters: as the API has them.
+  async show(filters) {
+    this.say(this.plane ? "Placing the photos\u2026" : "Placing the photos; the first time this takes a while\u2026");
+    const found = await call(`map?${new URLSearchParams(filters)}`);
     if (byId("map").hidden) return; // another view was chosen meanwhile
     const text = JSON.stringify(found.ids);
     this.told = found.ids.length ? `${found.ids.length.toLocaleString()} photos; those that look alike lie close together.`
-      : "The index has no photos yet.";
+      : Object.keys(filters).length ? "No photo passes the filters." : "The index has no photos yet.";
     this.say(this.told);
     if (this.text === text) return this.plane.resize();
     [this.found, this.text] = [found, text];
