@@ -24,10 +24,10 @@ import onnx
 from PIL import Image
 
 from vsearch import Index, images, ranking
-from vsearch.collection import Generations
 from vsearch.encoders import Bundle, Encoder, resolve
 from vsearch.ingest import in_parallel
 from vsearch.nearest import Scan
+from vsearch.published import generations_of
 from vsearch.render.montage import write_montage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -107,7 +107,7 @@ def candidates(index: Index) -> tuple[float, float]:
     """Recall@10 of Chroma's own answers, and of the product's exact re-ranking of its candidates."""
     rows = index._reading().matching("TRUE", ())
     scan = Scan(index._directory, rows, "cosine")
-    generations = Generations(index._directory.chroma, index._directory.current_file)
+    generations = generations_of(index._directory, index._directory.settings())
     own, again = [], []
     with generations.open(generations.current()) as collection:
         for vector in scan.vectors:

@@ -241,7 +241,7 @@ def test_a_thumbnail_is_a_small_jpeg(index: vsearch.Index, photos: Path) -> None
 
 
 def test_capture_time_and_camera_reach_catalog_and_collection(tmp_path: Path, toy_encoder: Path) -> None:
-    from vsearch.collection import Generations
+    from vsearch.collection import generations_at
 
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "Canon", "Canon EOS R5"
@@ -252,7 +252,7 @@ def test_capture_time_and_camera_reach_catalog_and_collection(tmp_path: Path, to
     photo = index.photo("1")
     assert photo is not None and photo.facts is not None
     assert (photo.facts.camera, photo.facts.taken_at) == ("Canon EOS R5", "2024-05-17T18:30:00")
-    with Generations(index.path / "chroma", index.path / "CURRENT").open(1) as collection:
+    with generations_at(index.path / "chroma", index.path / "CURRENT").open(1) as collection:
         metadata = collection.search(np.ones((1, toy.DIMENSION), np.float32), 1)[0][0].metadata
     assert metadata["camera"] == "Canon EOS R5"
     assert metadata["taken_at"] == "2024-05-17T18:30:00"
