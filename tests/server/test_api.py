@@ -201,7 +201,7 @@ def test_questions_are_answered_while_the_index_is_rebuilt(index: vsearch.Index)
         def rebuild() -> None:
             try:
                 for _ in range(3):
-                    index.rebuild()
+                    vsearch.Index.rebuild(index.path)
             finally:
                 done.set()
 
