@@ -8,22 +8,11 @@ from pathlib import Path
 import pytest
 
 import vsearch
-from tests.server.test_browser import (
-    CHROMIUM,
-    PHONE,
-    Tab,
-    album_index,
-    album_photos,
-    album_server,
-    browser,
-    playwright,
-    tab,
-)
+from tests.server.tab import NEEDS_CHROMIUM, PHONE, Tab, playwright
 from tests.serving import Server
 from vsearch.render.map import write_map
 
-__all__ = ["album_index", "album_photos", "album_server", "browser", "tab"]  # fixtures
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on PATH (apt-get install chromium)")
+pytestmark = NEEDS_CHROMIUM
 # How many different colours are on the canvas, looked at every few pixels.
 COLOURS = """canvas => {
 const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
