@@ -93,10 +93,10 @@ def scaled(pixels: Pixels) -> Floats:
     return image
 
 
-def source_vectors(network: torch.nn.Module, pixels: Pixels) -> Floats:
+def source_vectors(network: Any, pixels: Pixels) -> Floats:
     """Vectors [N, 1280] by torch, in float32, not projected: what the bundles are measured against."""
     with torch.inference_mode():
-        features = network.extract_features(torch.from_numpy(scaled(pixels)))  # type: ignore[operator]
+        features = network.extract_features(torch.from_numpy(scaled(pixels)))
         vectors: Floats = torch.nn.functional.normalize(features.mean(dim=(2, 3))).numpy()
         return vectors
 
@@ -125,12 +125,12 @@ def projection_of(encoder: onnx.ModelProto) -> Matrix | None:
 class _Features(torch.nn.Module):
     """The network without its pooling and its classifier."""
 
-    def __init__(self, network: torch.nn.Module) -> None:
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.network.extract_features(image)  # type: ignore[operator]
+        features: torch.Tensor = self.network.extract_features(image)
         return features
 
 
@@ -155,7 +155,7 @@ def export_network(network: torch.nn.Module, size: int) -> onnx.ModelProto:
         return onnx.load(path)
 
 
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]
+class _Calibration(CalibrationDataReader):
     """Feeds photos to the calibration, one at a time."""
 
     def __init__(self, photos: Sequence[Pixels]) -> None:

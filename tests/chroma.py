@@ -10,7 +10,6 @@ import sysconfig
 import time
 import uuid
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import httpx
@@ -37,12 +36,7 @@ class ChromaProcess:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:

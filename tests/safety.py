@@ -22,11 +22,13 @@ Row = tuple[str, str, str]
 Done = subprocess.CompletedProcess[str]
 
 
-def command(*arguments: str | Path, variables: Mapping[str, str] | None = None) -> list[object]:
-    """The arguments of ``subprocess`` for one run of the real command line."""
+def command(
+    *arguments: str | Path, variables: Mapping[str, str] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of one run of the real command line."""
     environment = {n: v for n, v in os.environ.items() if not n.startswith("VSEARCH_")}
     environment |= {"PYTHONPATH": str(ROOT), **(variables or {})}
-    return [[sys.executable, "-m", "vsearch", *map(str, arguments)], environment]
+    return [sys.executable, "-m", "vsearch", *map(str, arguments)], environment
 
 
 def run(
@@ -34,13 +36,13 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """One run of the real command line, to its end."""
     line, environment = command(*arguments, variables=variables)
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def start(*arguments: str | Path, variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """One run of the real command line, not waited for."""
     line, environment = command(*arguments, variables=variables)
-    return subprocess.Popen(line, env=environment, stdout=-1, stderr=-1, text=True)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(line, env=environment, stdout=-1, stderr=-1, text=True)
 
 
 def content(index: Path) -> dict[Row, np.ndarray]:

@@ -175,6 +175,13 @@ def test_photos_in_a_folder_that_cannot_be_read_stay(
     assert [skipped.path for skipped in report.skipped] == [str(photos / "day0")]
 
 
+def test_a_format_that_is_not_read_is_listed_and_not_tried_again(index: vsearch.Index, photos: Path) -> None:
+    (photos / "raw.cr2").write_bytes(b"raw")
+    assert [skipped.path for skipped in index.sync().skipped] == [str(photos / "raw.cr2")]
+    assert list(index.plan()) == []
+    assert [skipped.path for skipped in index.sync().skipped] == [str(photos / "raw.cr2")]
+
+
 def test_the_plan_says_what_sync_does(index: vsearch.Index, photos: Path) -> None:
     (photos / "day0/photo000.png").rename(photos / "moved.png")
     (photos / "day0/photo002.png").unlink()

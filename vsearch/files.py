@@ -161,9 +161,14 @@ def check_format(path: str) -> None:
     Raises:
         PhotoError: its suffix is one of :data:`OTHER_PICTURES`.
     """
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix in OTHER_PICTURES:
+    if is_other_picture(path):
+        suffix = os.path.splitext(path)[1].lower()
         raise PhotoError(path, f"{suffix} files are not read", "export it as JPEG, PNG or TIFF")
+
+
+def is_other_picture(path: str) -> bool:
+    """Whether ``path`` is a picture of a format that vsearch lists and does not read."""
+    return os.path.splitext(path)[1].lower() in OTHER_PICTURES
 
 
 def absolute(root: str, path: str) -> str:

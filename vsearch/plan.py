@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from vsearch.files import is_other_picture
 from vsearch.records import FileStat, Photo
 
 Change = Literal["added", "updated", "moved", "unchanged"]
@@ -45,8 +46,9 @@ def needs_reading(file: FileStat, known: Photo | None, *, retry_failed: bool = F
     """Whether ``file`` is new or changed since the catalog saw it as ``known``."""
     if known is None or _differs(file, known.file):
         return True
-    # Bytes that could not even be read (a disk that hiccuped) are tried again each time.
-    return known.state == "failed" and (retry_failed or known.sha256 is None)
+    # Bytes that could not even be read (a disk that hiccuped) are tried again each time, others never.
+    unread = known.sha256 is None and not is_other_picture(file.path)
+    return known.state == "failed" and (retry_failed or unread)
 
 
 def _differs(file: FileStat, before: FileStat) -> bool:

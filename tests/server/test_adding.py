@@ -90,7 +90,7 @@ def test_kill_9_loses_nothing_acknowledged(index: vsearch.Index, tmp_path: Path)
         threads = [threading.Thread(target=send, args=(server,)) for _ in range(4)]
         for thread in threads:
             thread.start()
-        eventually(lambda: len(acknowledged) >= before + 8)  # noqa: B023
+        eventually(lambda enough=before + 8: len(acknowledged) >= enough)
         server.kill()
         for thread in threads:
             thread.join(60)

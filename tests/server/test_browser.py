@@ -97,7 +97,9 @@ def test_a_region_by_dragging(tab: Tab, album_photos: Path) -> None:
     tab.page.mouse.up()
     tab.page.locator("[data-crop=search]").click()
     tab.page.wait_for_url(re.compile("crop="))
-    x, _, width, height = map(int, re.search(r"crop=([\d,]+)", tab.page.url)[1].split(","))  # type: ignore[index]
+    region = re.search(r"crop=([\d,]+)", tab.page.url)
+    assert region is not None
+    x, _, width, height = map(int, region[1].split(","))
     assert abs(x - 256) < 12
     assert abs(width - 128) < 16
     assert 60 < height < 150

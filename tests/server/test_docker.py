@@ -94,7 +94,9 @@ def test_the_entrypoint_indexes_and_serves(photos: Path, tmp_path: Path) -> None
     )
     try:
         eventually(lambda: answers(f"http://127.0.0.1:{port}/healthz"), 90)
-        health = json.loads(re.search(r"^    CMD (\[.+\])$", DOCKERFILE, re.M)[1])  # type: ignore[index]
+        found = re.search(r"^    CMD (\[.+\])$", DOCKERFILE, re.M)
+        assert found is not None
+        health = json.loads(found[1])
         checked = subprocess.run([sys.executable, *health[1:]], env=environment, capture_output=True)
         assert checked.returncode == 0, checked.stderr
     finally:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vsearch.cli import NOTHING_FOUND, app
-from vsearch.cli.options import IndexOption, JsonOption
+from vsearch.cli.options import IndexOption, JsonOption, SinceOption, UnderOption, UntilOption
 from vsearch.cli.querying import Filter
 from vsearch.errors import UsageError
 
@@ -23,13 +23,9 @@ def map_photos(
     ] = None,
     index: IndexOption = None,
     where: Filter = None,
-    under: Annotated[str | None, typer.Option("--under", metavar="FOLDER", help="Only below it.")] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="DATE", help="Only taken then or later.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="DATE", help="Only taken then or earlier.")
-    ] = None,
+    under: UnderOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed gives another map.")] = 0,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,3 +17,8 @@ IndexOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with 3 if photos were skipped.")]
+UnderOption = Annotated[str | None, typer.Option("--under", metavar="FOLDER", help="Only below it.")]
+SinceOption = Annotated[str | None, typer.Option("--since", metavar="DATE", help="Only taken then or later.")]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", metavar="DATE", help="Only taken then or earlier.")
+]

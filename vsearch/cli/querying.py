@@ -12,7 +12,7 @@ import typer
 
 from vsearch.cli import NOTHING_FOUND, app
 from vsearch.cli.answers import Output, check_output, deliver
-from vsearch.cli.options import IndexOption, JsonOption
+from vsearch.cli.options import IndexOption, JsonOption, SinceOption, UnderOption, UntilOption
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,13 +54,9 @@ def query(
     index: IndexOption = None,
     k: Annotated[str, typer.Option("-k", metavar="N", help="How many matches, or all.")] = "10",
     where: Filter = None,
-    under: Annotated[str | None, typer.Option("--under", metavar="FOLDER", help="Only below it.")] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="DATE", help="Only taken then or later.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="DATE", help="Only taken then or earlier.")
-    ] = None,
+    under: UnderOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     expand: Annotated[
         bool, typer.Option("--expand/--no-expand", help="Rank by neighbourhoods too, or by plain scores.")
     ] = True,
