@@ -43,7 +43,7 @@ PIXEL_SCALE = 1 / 128
 PIXEL_ZERO = 127
 
 # Components are divided by a low power of their singular values; full whitening (1) does harm.
-WHITENING_POWER = 0.15
+WHITENING_POWER = 0.2
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -362,7 +362,7 @@ def main() -> None:
     precision.add_argument("--calibration", type=Path, metavar="PHOTOS", help="measure int8 ranges on these")
     precision.add_argument("--float", action="store_true", help="write float32, to compare with")
     parser.add_argument("--pca", type=Path, metavar="NPZ", help="components to project on (default: none)")
-    parser.add_argument("--dimension", type=int, default=384, help="how many of them (default: %(default)s)")
+    parser.add_argument("--dimension", type=int, default=256, help="how many of them (default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="the bundle's folder")
     options = parser.parse_args()
 
