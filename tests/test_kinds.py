@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
@@ -68,6 +69,24 @@ def test_altered_copies_are_variants_and_nothing_else(
 def test_a_copy_under_another_name_is_identical(album: vsearch.Index) -> None:
     found = album.query((album.path.parent / "coffee.png").read_bytes())
     assert [m.kind for m in found] == ["identical", "similar", "similar", "similar"]
+
+
+def test_variants_come_before_photos_that_score_higher(toy_encoder: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(40):  # of one grey for an encoder that sees mean colours, of many patterns for people
+        pattern = random.integers(60, 190, (12, 12, 3), np.uint8)
+        picture = Image.fromarray(pattern).resize((240, 240), Image.Resampling.BICUBIC)
+        picture.save(tmp_path / "photos" / f"{number:02d}.png")
+    with vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder) as index:
+        index.add(tmp_path / "photos")
+        altered = Image.open(tmp_path / "photos" / "17.png").transpose(Image.Transpose.ROTATE_90)
+        plain = index.query(altered, k=5, expand=False)
+        refined = index.query(altered, k=5)
+    assert "17.png" not in {Path(m.path).name for m in plain}
+    assert (Path(refined[0].path).name, refined[0].kind) == ("17.png", "variant")
+    assert refined[1].kind == "similar" and refined[1].cosine > refined[0].cosine
+    assert [m.score for m in refined] == sorted((m.score for m in refined), reverse=True)
 
 
 def test_without_opencv_crops_are_similar(command: Run, album: vsearch.Index, tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ class Original:
         """Made ready to be compared with parts."""
         return localfeatures.features(self.jpeg)
 
+    def is_near(self, phash: str | None) -> bool:
+        """Whether this hash alone makes a photo look like a variant, in one of eight orientations."""
+        return phash is not None and any(hashing.hamming(phash, h) <= VARIANT_BITS for h in self.hashes)
+
     def distance(self, facts: PhotoFacts | None) -> int | None:
         """Bits between the hashes, in the nearest orientation; ``None`` where one is not known."""
         if facts is None or facts.phash is None or not self.hashes:

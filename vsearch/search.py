@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,7 @@ _LARGEST_POOL = 2000
 # Of flattened latents fewer: comparing 200 with 90,000 numbers each took 10 of a query's 14 seconds.
 _POOL_BYTES = 8 * 2**20
 _SMALLEST_POOL = 30
+_ALWAYS_COMPARED = 3  # of a query's plain nearest, whether they are variants
 _COPY = 0.9999  # cosine above which a candidate is the query's own picture
 
 
@@ -54,12 +55,20 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pool:
-    """Candidates, best first: ids int64 [n], what ranked them, scores and plain cosines, float64 [n]."""
+    """Candidates, best first: ids int64 [n], scores and plain cosines, float64 [n]."""
 
     ids: npt.NDArray[np.int64]
-    ranked: Scores
     scores: Scores
     plain: Scores
+
+    def led_by(self, ids: Collection[int]) -> _Pool:
+        """The same with these before all others."""
+        order = np.argsort(~np.isin(self.ids, list(ids)), kind="stable")
+        return _Pool(self.ids[order], _lifted(self.plain[order]), self.plain[order])
+
+    def nearest(self, count: int) -> npt.NDArray[np.int64]:
+        """Ids of those whose plain cosines are highest."""
+        return self.ids[np.argsort(-self.plain, kind="stable")[:count]]
 
 
 class Searcher:
@@ -100,9 +109,7 @@ class Searcher:
             return Answer((), note="no photo of the index meets the filter")
         count = self._catalog.count("ready") if only is None else len(only.rows)
         k = count if wanted.k is None else min(wanted.k, count)
-        pool = self._pool(question, k, wanted.refine, only)
-        photos = self._photos(pool, question, k, only)
-        matches = self._matches(question, photos, pool)
+        matches = self._matches(question, k, wanted.refine, only)
         if wanted.min_match is not None:
             plain = np.array([match.cosine for match in matches], np.float64)
             found = self.background().probability(plain)
@@ -143,46 +150,67 @@ class Searcher:
             ranked = _refined(question, vectors, plain)
         order = np.lexsort((ids, -ranked))
         plain = plain[order]
-        # Scores fall with the rank: a photo that its neighbours lifted is worth what it was lifted above.
-        scores = np.maximum.accumulate(plain[::-1])[::-1] if refine else plain
-        return _Pool(ids[order], ranked[order], scores, plain)
+        return _Pool(ids[order], _lifted(plain) if refine else plain, plain)
 
-    def _photos(self, pool: _Pool, question: Question, k: int, only: Only | None) -> list[Photo]:
-        """Up to ``k`` photos, best first."""
+    def _matches(self, question: Question, k: int, refine: bool, only: Only | None) -> list[Match]:
+        """Up to ``k`` matches, best first; refined ones begin with the variants of a single query picture."""
+        pool = self._pool(question, k, refine, only)
         twins = self._twins(question, only) if question.pinned else []
-        first = {photo.id for photo in twins}
-        wanted = [int(i) for i in pool.ids[: k + len(first)] if int(i) not in first][: max(0, k - len(twins))]
-        found = self._catalog.get_many(wanted)
-        rest = [found[i] for i in wanted if i in found and found[i].state == "ready"]
-        return (twins + rest)[:k]
+        photos = {photo.id: photo for photo in twins} | self._ready(self._candidates(question, pool, k))
+        exact = self._exact(question, [photos[i] for i in photos.keys() - set(pool.ids.tolist())])
+        exact |= self._exact(question, twins)
+        plain = dict(zip(pool.ids.tolist(), pool.plain.tolist(), strict=True)) | exact
+        kinds = self._kinds.of(question.digests, question.originals, list(photos.values()), plain)
+        if refine and question.pinned and self._settings.metric == "cosine":
+            pool = pool.led_by([i for i, kind in kinds.items() if kind == "variant"])
+        scores = dict(zip(pool.ids.tolist(), pool.scores.tolist(), strict=True)) | exact
+        first = [photo.id for photo in twins]
+        best = first + [i for i in pool.ids.tolist() if i in photos and i not in first]
+        return [
+            Match(rank, _path(photos[i]), scores[i], kinds[i], str(i), plain[i])
+            for rank, i in enumerate(best[:k], start=1)
+        ]
+
+    def _candidates(self, question: Question, pool: _Pool, k: int) -> list[int]:
+        """Those that may be answers: the best ``k`` of the pool, and what may be variants farther back.
+
+        Neighbours lift what is like the query above its own altered copies, and turned copies score low.
+        """
+        best: list[int] = pool.ids[:k].tolist()
+        if not question.originals:
+            return best
+        nearest = pool.nearest(_POOL).tolist()
+        hashes = self._catalog.phashes(nearest)
+        near = [i for i in nearest if any(o.is_near(hashes.get(i)) for o in question.originals)]
+        return list(dict.fromkeys([*best, *near, *nearest[:_ALWAYS_COMPARED]]))
+
+    def _ready(self, ids: Sequence[int]) -> dict[int, Photo]:
+        found = self._catalog.get_many(ids)
+        return {i: photo for i, photo in found.items() if photo.state == "ready"}
 
     def _twins(self, question: Question, only: Only | None) -> list[Photo]:
         same = [p for digest in question.digests for p in self._catalog.with_digest(digest)]
         passing = {p.id for p in same} if only is None else set(only.ids.tolist())
         return sorted((p for p in same if p.state == "ready" and p.id in passing), key=_path)
 
-    def _matches(self, question: Question, photos: Sequence[Photo], pool: _Pool) -> list[Match]:
-        scores = dict(zip(pool.ids.tolist(), zip(pool.scores, pool.plain, strict=True), strict=True))
-        for photo in photos:
-            if photo.id not in scores or (question.pinned and photo.sha256 in question.digests):
-                exact = self._exact(question, photo)
-                scores[photo.id] = (exact, exact)
-        plain = {photo.id: float(scores[photo.id][1]) for photo in photos}
-        kinds = self._kinds.of(question.digests, question.originals, photos, plain)
-        return [
-            Match(rank, _path(p), float(scores[p.id][0]), kinds[p.id], str(p.id), plain[p.id])
-            for rank, p in enumerate(photos, start=1)
-        ]
-
     def _thumbnail(self, place: Location) -> bytes:
         with Segment(self._directory.segment("thumbnails", place.segment)) as segment:
             return segment.thumbnail(place.row)
 
-    def _exact(self, question: Question, photo: Photo) -> float:
-        if photo.vector is None:
-            raise IndexDamaged(f"photo {photo.id} has no vector; run `vsearch check`")
-        with Segment(self._directory.segment("vectors", photo.vector.segment)) as segment:
-            return float(cosine(question.vector, segment.read_rows([photo.vector.row]))[0])
+    def _exact(self, question: Question, photos: Sequence[Photo]) -> dict[int, float]:
+        """Cosines of photos whose vectors were not searched, or whose own is wanted to the last digit."""
+        scores = {}
+        for photo in photos:
+            if photo.vector is None:
+                raise IndexDamaged(f"photo {photo.id} has no vector; run `vsearch check`")
+            with Segment(self._directory.segment("vectors", photo.vector.segment)) as segment:
+                scores[photo.id] = float(cosine(question.vector, segment.read_rows([photo.vector.row]))[0])
+        return scores
+
+
+def _lifted(plain: Scores) -> Scores:
+    """Scores that fall with the rank: a photo is worth what it was lifted above."""
+    return np.maximum.accumulate(plain[::-1])[::-1]
 
 
 def _pool_size(dimension: int) -> int:

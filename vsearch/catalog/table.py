@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import uuid
@@ -114,6 +115,15 @@ class Catalog:
         """The photos with these ids; ids that are gone are left out."""
         found = (self.get(photo_id) for photo_id in ids)
         return {photo.id: photo for photo in found if photo is not None}
+
+    def phashes(self, ids: Sequence[int]) -> dict[int, str]:
+        """pHashes of those photos that have one; cheaper than :meth:`get_many`, and unchecked but in form."""
+        query = (
+            "SELECT id, phash FROM photos WHERE id IN (SELECT value FROM json_each(?)) "
+            "AND length(phash) = 16 AND phash NOT GLOB '*[^0-9a-f]*'"
+        )
+        with self._errors():
+            return dict(self._db.execute(query, (json.dumps(ids),)).fetchall())
 
     def with_digest(self, sha256: str) -> Iterator[Photo]:
         """Every photo with these bytes, oldest first."""
