@@ -183,7 +183,7 @@ def encoded(folder: Path, scratch: Path) -> Set:
 
 ROWS: list[tuple[str, str, Score]] = [
     ("`photo`, 1,280 numbers, plain cosine", "pooled", ranking.cosine),
-    ("`photo`, projected to 384 in the graph, plain cosine", "photo", ranking.cosine),
+    ("`photo`, projected to 256 in the graph, plain cosine", "photo", ranking.cosine),
     *((f"... {name}", "photo", score) for name, score in STEPS.items() if score is not ranking.cosine),
     ("`photo-small`, plain cosine", "small", ranking.cosine),
     ("`photo-small`, refined", "small", ranking.refined),
