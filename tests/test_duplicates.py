@@ -276,6 +276,20 @@ def test_move_needs_yes_spares_protected_and_is_undone(run_family: Run, family: 
     assert names(family) == before and not names(aside)
 
 
+def test_members_that_are_gone_or_unreadable_end_nothing(
+    run_family: Run, family: Path, tmp_path: Path
+) -> None:
+    (family / "copy.png").unlink()
+    (family / "grey.jpg").write_bytes(b"no picture any more")
+    found = run_family("--keep", "sharpest", "--html", tmp_path / "page.html")
+    assert found.returncode == 0, found.stderr
+    assert b"copy.png" not in found.stdout and b"small.jpg" in found.stdout
+    moved = run_family("--move-to", tmp_path / "aside", "--yes")
+    assert moved.returncode == 0 and b"grey.jpg" in moved.stderr
+    assert names(tmp_path / "aside") == {"small.jpg", "dark.jpg"}
+    assert (family / "grey.jpg").read_bytes() == b"no picture any more"
+
+
 @pytest.mark.parametrize("ending", ["--finish", "--undo"])
 @pytest.mark.parametrize("fault", ["duplicate-two-names:2", "duplicate-step:1"])
 def test_a_kill_midway_loses_no_name(
