@@ -16,7 +16,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Row:
     same_wrong: int = 0
     other: int = 0
     other_wrong: int = 0
+    mistaken: list[str] = field(default_factory=list)
 
     def take(self, matches: list[vsearch.Match], original: Path, wanted: str) -> None:
         self.queries += 1
@@ -55,6 +56,8 @@ class Row:
             else:
                 self.other += 1
                 self.other_wrong += match.kind != "similar"
+            if path != original and match.kind != "similar":
+                self.mistaken.append(f"{original.stem} for {path.stem}")
 
 
 def laid_out(folders: list[Path], target: Path) -> list[Path]:
@@ -94,11 +97,14 @@ def print_table(rows: dict[str, Row]) -> None:
         low = f"{np.median(row.scores):.3f} / {np.quantile(row.scores, 0.05):.3f}" if row.scores else ""
         shares = f"{row.found / row.queries:.3f} | {row.right / row.queries:.3f}"
         print(f"| {change} | {wanted} | {shares} | {1 - row.right / row.queries:.3f} | {low} |")
-    for name, of in (("same landmark or breed", "same"), ("another", "other")):
+    for name, of in (("the same landmark or breed", "same"), ("another", "other")):
         total = sum(getattr(row, of) for row in rows.values())
         wrong = sum(getattr(row, f"{of}_wrong") for row in rows.values())
         share = wrong / max(1, total)
-        print(f"false positives, photos of the {name}: {wrong} of {total} answers ({share:.4f})")
+        print(f"false positives, photos of {name}: {wrong} of {total} answers ({share:.4f})")
+    print("to be looked at, whether they are copies that the sets hold:")
+    for pair, count in Counter(pair for row in rows.values() for pair in row.mistaken).most_common():
+        print(f"  {pair} ({count} times)")
 
 
 def main() -> None:
