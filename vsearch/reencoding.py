@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter as Count
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from vsearch import files
@@ -19,7 +19,7 @@ from vsearch.committer import Tally, sweep
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.encoders import Bundle, Encoder
 from vsearch.errors import PhotoError, UsageError, VsearchError
-from vsearch.ingest import Job, Reader, Reading, batched
+from vsearch.ingest import IsKnown, Job, Reader, Reading, batched
 from vsearch.plan import may_remove
 from vsearch.published import generations_of, remove_superseded
 from vsearch.records import Photo, Skipped, SyncReport
@@ -138,7 +138,7 @@ class _Reencoding:
                 file = replace(found, root=file.root, path=file.path)
         return Job(file, replace(photo, sha256=None))
 
-    def _reader(self, encoder: Encoder, settings: Settings, is_known: Callable[[Job, str], bool]) -> Reader:
+    def _reader(self, encoder: Encoder, settings: Settings, is_known: IsKnown) -> Reader:
         if self._pixels_fit:
             return _KeptPixels(self._old, encoder, settings, is_known)
         return Reader(encoder, settings, is_known)
@@ -166,7 +166,7 @@ class _KeptPixels(Reader):
         old: _Old,
         encoder: Encoder,
         settings: Settings,
-        is_known: Callable[[Job, str], bool],
+        is_known: IsKnown,
     ) -> None:
         super().__init__(encoder, settings, is_known)
         self._old = old
@@ -175,7 +175,7 @@ class _KeptPixels(Reader):
         photo = self._old.catalog.get(job.known.id) if job.known else None
         if photo is None or not (photo.pixels and photo.thumbnail and photo.sha256):
             return super()._decode(job)
-        if self._is_known(job, photo.sha256):
+        if self.is_known(job, photo.sha256):
             return Reading(job, photo.sha256)
         directory = self._old.directory
         with Segment(directory.segment("pixels", photo.pixels.segment)) as segment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from vsearch.compaction import compact
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.encoders import Encoder
 from vsearch.errors import PhotoError, UsageError
-from vsearch.ingest import THREADS_BEYOND_CORES, Job, Reader, batch_of, batched, in_parallel
+from vsearch.ingest import IsKnown, Job, ReadAll, Reader, read_here
 from vsearch.plan import needs_reading
 from vsearch.publisher import Publisher
 from vsearch.records import FileStat, Photo, Skipped, SyncReport
@@ -32,7 +33,7 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
-MakeReader = Callable[[Encoder, Settings, Callable[[Job, str], bool]], Reader]
+MakeReader = Callable[[Encoder, Settings, IsKnown], Reader]
 Source = tuple[str, str | None]  # a folder and None, or a folder and the name of one file in it
 
 
@@ -52,8 +53,11 @@ def add(
     *,
     retry_failed: bool = False,
     on_progress: OnProgress | None = None,
+    read_all: ReadAll = read_here,
 ) -> SyncReport:
     """Add the photos in files and folders; what is in the index and unchanged is left alone.
+
+    ``read_all`` decides where the photos are read.
 
     Raises:
         UsageError: a path does not exist, or there is no photo in any of them.
@@ -63,7 +67,7 @@ def add(
     sources = [_source(path) for path in photos]
     sweep(index.directory, index.catalog)
     index = _with_roots(index, sources)
-    run = Run(index, tally, retry_failed=retry_failed)
+    run = Run(index, tally, retry_failed=retry_failed, read_all=read_all)
     counter = Counter(tally, total, on_progress)
     run.read(run.news(run.scan(sources), counter), counter)
     finish(index)
@@ -151,7 +155,8 @@ class Run:
         tally: counts what changes.
         is_gone: whether a photo's file is gone, as :class:`Committer` asks; by default, look.
         retry_failed: read photos again that failed before.
-        make_reader: what reads the photos, given what :class:`Reader` is given.
+        make_reader: what reads a photo, given what :class:`Reader` is given.
+        read_all: where many are read.
     """
 
     def __init__(
@@ -162,9 +167,11 @@ class Run:
         *,
         retry_failed: bool = False,
         make_reader: MakeReader = Reader,
+        read_all: ReadAll = read_here,
     ) -> None:
         self._index = index
         self._make_reader = make_reader
+        self._read_all = read_all
         self._tally = tally
         self._is_gone = is_gone or self._gone_from_disk
         self._retry_failed = retry_failed
@@ -202,13 +209,11 @@ class Run:
         )
         reader = self._make_reader(index.encoder, index.settings, committer.is_known)
         publisher = Publisher(index.directory, index.settings, index.catalog, index.encoder.dimension)
-        threads = (os.cpu_count() or 1) + THREADS_BEYOND_CORES
-        batches = batched(jobs, batch_of(index.encoder.specification.input_size))
         try:
-            for n, readings in enumerate(in_parallel(reader.read, batches, threads)):
-                if n == 0:
-                    preload()  # something was read, so something will be published
-                for reading in readings:
+            with closing(self._read_all(reader, jobs)) as readings:
+                for n, reading in enumerate(readings):
+                    if n == 0:
+                        preload()  # something was read, so something will be published
                     if committer.take(reading):
                         publisher.publish_if_grown()
                     counter.step(encoded=reading.vector is not None)

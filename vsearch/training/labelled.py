@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from vsearch.encoders.bundles import GRAPH, SPECIFICATION
 from vsearch.encoders.graphs import Projection
 from vsearch.errors import EncoderError, EncoderMismatch, UsageError
 from vsearch.heads import Gain, Learned
-from vsearch.ingest import BATCH, THREADS_BEYOND_CORES, Job, Reader, batched, in_parallel
+from vsearch.ingest import BATCH, Job, Reader, read_here
 from vsearch.nearest import read_vectors
 from vsearch.ranking import normalised
 from vsearch.records import FileStat, Skipped
@@ -245,8 +245,7 @@ class _Vectors:
     def _encode(self, base: Bundle, new: Sequence[_Labelled], on_photo: Callable[[int], None]) -> None:
         reader = Reader(Encoder(base), Settings(base.fingerprint), lambda job, sha256: sha256 in self._found)
         names = iter(new)
-        batches = batched((Job(one.file) for one in new), BATCH)
-        for done, reading in enumerate(_readings(reader, batches), 1):
+        for done, reading in enumerate(read_here(reader, (Job(one.file) for one in new)), 1):
             label = next(names).label
             on_photo(done)
             if reading.failure is not None:
@@ -255,11 +254,6 @@ class _Vectors:
             elif reading.vector is not None and np.isfinite(reading.vector).all():
                 self.encoded += 1
                 self._found.setdefault(reading.sha256 or reading.job.path, (reading.vector, label))
-
-
-def _readings(reader: Reader, batches: Iterator[list[Job]]) -> Iterator[Any]:
-    for some in in_parallel(reader.read, batches, (os.cpu_count() or 1) + THREADS_BEYOND_CORES):
-        yield from some
 
 
 # --- projection and bundle -----------------------------------------------------------------------

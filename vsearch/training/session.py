@@ -12,6 +12,7 @@ from typing import Any
 from vsearch import updates
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build
 from vsearch.errors import EncoderError, UsageError
+from vsearch.quiet import quiet_stderr
 from vsearch.records import Skipped
 from vsearch.training import staging
 from vsearch.training.batches import split
@@ -108,17 +109,11 @@ def train(request: Request, progress: Progress | None = None) -> Trained:
 def _import_keras() -> Any:
     """Keras, without the dozen lines that TensorFlow writes to stderr while it looks for a GPU."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with open(os.devnull, "w") as nowhere:
-        saved = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            import keras
-            import tensorflow
+    with quiet_stderr():
+        import keras
+        import tensorflow
 
-            tensorflow.config.list_physical_devices()
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+        tensorflow.config.list_physical_devices()
     return keras
 
 
