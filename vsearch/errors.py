@@ -12,6 +12,7 @@
     ├── EncoderError              an encoder bundle is unusable
     │   └── EncoderMismatch       vectors of one encoder met those of another
     ├── CollectionError           Chroma refused or cannot be reached
+    ├── ClusterError              the Ray cluster cannot be reached, or gave up
     ├── StorageError              the disk is full, read-only or failing
     └── ServerError               a vsearch server answered with a problem
 
@@ -82,6 +83,10 @@ class EncoderMismatch(EncoderError):
 
 class CollectionError(VsearchError):
     """Chroma refused an operation, or its server cannot be reached."""
+
+
+class ClusterError(VsearchError):
+    """The Ray cluster cannot be reached, is not set up for the index, or gave up on a task."""
 
 
 class StorageError(VsearchError):

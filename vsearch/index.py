@@ -11,6 +11,7 @@ from typing import Any, get_args
 from vsearch import durable, files, health, rebuild, reencoding, updates
 from vsearch.browsing import Browsable, is_id
 from vsearch.catalog import Catalog
+from vsearch.cluster import reading_at
 from vsearch.collection import ChromaServer, server_url
 from vsearch.compaction import dead_bytes
 from vsearch.directory import IndexDirectory, Settings, place
@@ -155,6 +156,7 @@ class Index(Browsable, TidyIndex):
         *photos: PathLike,
         retry_failed: bool = False,
         on_progress: OnProgress | None = None,
+        ray: str | None = None,
     ) -> SyncReport:
         """Add photos: files, and folders with everything below them.
 
@@ -165,14 +167,19 @@ class Index(Browsable, TidyIndex):
             photos: files and folders.
             retry_failed: read photos again that failed before.
             on_progress: called after each file.
+            ray: read, decode and encode on the Ray cluster at this address (``HOST:PORT`` of its head, or
+                ``auto``) in place of this process.  Each node sees photos and index under the same paths.
 
         Raises:
             UsageError: a path does not exist, or there is no photo in any of them.
             IndexBusy: another process is writing.
             StorageError: the disk is full, read-only or failing; what was published stays.
+            ClusterError: the cluster does not answer, or gave up; what was finished is kept.
         """
-        with self._writing() as index:
-            return updates.add(index, photos, retry_failed=retry_failed, on_progress=on_progress)
+        with self._writing() as index, reading_at(ray, index.directory, index.catalog) as read_all:
+            return updates.add(
+                index, photos, retry_failed=retry_failed, on_progress=on_progress, read_all=read_all
+            )
 
     def sync(
         self,

@@ -17,6 +17,7 @@ from vsearch.catalog import rows
 from vsearch.catalog.change import Change
 from vsearch.catalog.rows import SegmentKind, SegmentRow, VectorRow
 from vsearch.catalog.scan import Scan
+from vsearch.catalog.sizes import Sizes
 from vsearch.errors import IndexDamaged, StorageError, VersionMismatch
 from vsearch.records import Location, Photo
 
@@ -248,6 +249,10 @@ class Catalog:
     def scan(self) -> Scan:
         """Begin to hold what lies on the disk against the catalog."""
         return Scan(self._db, self._photo, self.roots, self._errors)
+
+    def sizes(self) -> Sizes:
+        """The photos there are now, by the size of their files."""
+        return Sizes(self._db, self._errors)
 
     def back_up(self, target: Path) -> None:
         """Write a copy to ``target``, which must not exist."""

@@ -6,13 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vsearch.cli import SKIPPED, app
-from vsearch.cli.options import IndexOption, JsonOption, StrictOption
+from vsearch.cli.options import IndexOption, JsonOption, RayOption, StrictOption
 
 if TYPE_CHECKING:
     from vsearch.index import Index
@@ -78,6 +80,7 @@ def build_index(
             "--train", help="Train --encoder pet160, travel600 or compact on these photos first, if need be."
         ),
     ] = False,
+    ray: RayOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,7 +93,10 @@ def build_index(
       vsearch build-index /mnt/nas/photos --index ~/nas.vsearch --exclude 'raw/*'
 
       vsearch build-index ~/Photos --chroma http://photos.lan:8000
+
+      vsearch build-index /mnt/nas/photos --ray 10.0.0.1:6379
     """
+    from vsearch import cluster
     from vsearch.index import Index
 
     place = index or _default_place(photos)
@@ -98,18 +104,20 @@ def build_index(
         print(f"{place} is an index already; going on with it", file=sys.stderr)
     if train:
         encoder = str(_trained(photos, place, encoder, exclude or []))
-    opened = Index.build(
-        place,
-        photos,
-        encoder=encoder,
-        metric=metric,
-        exclude=exclude or None,
-        keep_pixels=keep_pixels,
-        max_megapixels=max_megapixels,
-        chroma=chroma,
-    )
-    _warn_of_memory(opened, photos, exclude or [])
-    run_and_report(opened, "indexing", lambda show: opened.add(*photos, on_progress=show), strict, as_json)
+    with cluster.connected(ray) if ray else nullcontext():  # first: no index is made in vain
+        opened = Index.build(
+            place,
+            photos,
+            encoder=encoder,
+            metric=metric,
+            exclude=exclude or None,
+            keep_pixels=keep_pixels,
+            max_megapixels=max_megapixels,
+            chroma=chroma,
+        )
+        _warn_of_memory(opened, photos, exclude or [])
+        action = partial(opened.add, *photos, ray=ray)
+        run_and_report(opened, "indexing", lambda show: action(on_progress=show), strict, as_json)
 
 
 @app.command()
@@ -119,6 +127,7 @@ def add(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try photos again that failed before.")
     ] = False,
+    ray: RayOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -136,7 +145,7 @@ def add(
     run_and_report(
         opened,
         "adding",
-        lambda show: opened.add(*photos, retry_failed=retry_failed, on_progress=show),
+        lambda show: opened.add(*photos, retry_failed=retry_failed, on_progress=show, ray=ray),
         strict,
         as_json,
     )

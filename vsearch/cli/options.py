@@ -22,3 +22,11 @@ SinceOption = Annotated[str | None, typer.Option("--since", metavar="DATE", help
 UntilOption = Annotated[
     str | None, typer.Option("--until", metavar="DATE", help="Only taken then or earlier.")
 ]
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|HOST:PORT",
+        help="Decode and encode on this Ray cluster; photos and index on storage that its nodes share.",
+    ),
+]
