@@ -84,9 +84,9 @@ def study(bundle: Path, paths: Sequence[str]) -> dict[str, float]:
     from sklearn.neighbors import NearestNeighbors
 
     from vsearch.encoders.architectures import ARCHITECTURES, build
-    from vsearch.training.session import _import_keras
+    from vsearch.training.devices import import_keras
 
-    _import_keras()
+    import_keras("auto")
     architecture = ARCHITECTURES[
         json.loads((bundle / "encoder.json").read_text())["training"]["architecture"]
     ]

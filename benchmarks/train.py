@@ -25,15 +25,15 @@ from vsearch import updates
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build
 from vsearch.images import read_pixels
 from vsearch.training.batches import in_order
+from vsearch.training.devices import import_keras
 from vsearch.training.loop import Trainer
 from vsearch.training.records import Options
-from vsearch.training.session import _import_keras
 from vsearch.training.staging import stage
 
 
 def the_study_s_way(architecture: Architecture, paths: list[str], steps: int | None) -> dict[str, float]:
     """One array, ``model.fit``."""
-    keras = _import_keras()
+    keras = import_keras("auto")
     ordered = [paths[number] for number in order(len(paths))]
     pixels = np.array([read_pixels(path, architecture.input_size, "stretch") for path in ordered])
     pictures = pixels.astype("float32") / 255
@@ -58,7 +58,7 @@ def the_study_s_way(architecture: Architecture, paths: list[str], steps: int | N
 
 def our_way(architecture: Architecture, photos: Path, limit: int, steps: int | None) -> dict[str, float]:
     """Staged segments, streamed."""
-    keras = _import_keras()
+    keras = import_keras("auto")
     options = Options(1, architecture.batch_size, architecture.learning_rate)
     with tempfile.TemporaryDirectory() as folder:
         staged = stage(updates.found([photos], ())[:limit], Path(folder), architecture)

@@ -30,8 +30,8 @@ _PAUSE = 0.05
 class Answering(OpenIndex):
     """The part of :class:`vsearch.Index` that answers queries."""
 
-    def __init__(self, directory: IndexDirectory) -> None:
-        super().__init__(directory)
+    def __init__(self, directory: IndexDirectory, device: str = "auto") -> None:
+        super().__init__(directory, device)
         self._searcher: Searcher | None = None
         self._nearest: Nearest | None = None
         self._followed: object = None

@@ -112,7 +112,7 @@ class Browsable(Answering):
 
     def sibling(self) -> Self:
         """Another one on the same directory, for another thread; the loaded encoder is shared."""
-        other = type(self)(self._directory)
+        other = type(self)(self._directory, self._device)
         if other._bundle.fingerprint == self._bundle.fingerprint:
             other._loaded = self._encoder()
         return other

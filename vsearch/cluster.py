@@ -339,7 +339,7 @@ def _read(task: _Task) -> _Stage:
 @lru_cache(maxsize=1)
 def _encoder(bundle: Path, fingerprint: str) -> Encoder:
     """The index's encoder, once a worker process; the fingerprint tells another one in the same folder."""
-    return Encoder(Bundle(bundle))
+    return Encoder(Bundle(bundle), "cpu")
 
 
 class _StageWriters:

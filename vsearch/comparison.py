@@ -17,12 +17,12 @@ from vsearch import evaluation, files, images
 from vsearch.alterations import ALTERATIONS, Alteration
 from vsearch.baselines import BASELINES, SIZE
 from vsearch.collection import Batch, Changes, Description, batches_of, generations_at
-from vsearch.encoders import Encoder, resolve
+from vsearch.encoders import Encoder, devices, resolve
 from vsearch.errors import PhotoError, UsageError
 from vsearch.evaluation import Quality
 from vsearch.ingest import THREADS_BEYOND_CORES, batch_of, batched, in_parallel
 from vsearch.ranking import normalised
-from vsearch.records import FileStat, ResizeMode, Skipped
+from vsearch.records import Device, FileStat, ResizeMode, Skipped
 
 Pixels = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]
@@ -98,14 +98,16 @@ class SelfResult:
         }
 
 
-def contestants(encoders: Iterable[str | os.PathLike[str]], baselines: Iterable[str]) -> list[Contestant]:
-    """Load what is to be compared.
+def contestants(
+    encoders: Iterable[str | os.PathLike[str]], baselines: Iterable[str], device: str = "auto"
+) -> list[Contestant]:
+    """Load what is to be compared; encoders run on ``device``.
 
     Raises:
         EncoderError: there is no such encoder.
-        UsageError: there is no such baseline.
+        UsageError: there is no such baseline, or device.
     """
-    found = [_encoder(name) for name in encoders]
+    found = [_encoder(name, devices.usable(device)) for name in encoders]
     for name in baselines:
         if name not in BASELINES:
             raise UsageError(f"baselines are {', '.join(BASELINES)}; received {name!r}")
@@ -188,9 +190,9 @@ def _batches(vectors: Vectors) -> Iterator[Batch]:
         yield Batch([str(row) for row in rows], vectors[rows], [{"row": row} for row in rows])
 
 
-def _encoder(name: str | os.PathLike[str]) -> Contestant:
+def _encoder(name: str | os.PathLike[str], device: Device) -> Contestant:
     bundle = resolve(name)
-    loaded, s = Encoder(bundle), bundle.specification
+    loaded, s = Encoder(bundle, device), bundle.specification
     return Contestant(os.fspath(name), s.input_size, s.resize, s.dimension, loaded.encode)
 
 

@@ -15,7 +15,7 @@ from vsearch.cluster import reading_at
 from vsearch.collection import ChromaServer, server_url
 from vsearch.compaction import dead_bytes
 from vsearch.directory import IndexDirectory, Settings, place
-from vsearch.encoders import Bundle, catalogue, resolve
+from vsearch.encoders import Bundle, catalogue, devices, resolve
 from vsearch.errors import EncoderMismatch, UsageError
 from vsearch.published import generations_of
 from vsearch.records import (
@@ -60,6 +60,7 @@ class Index(Browsable, TidyIndex):
         keep_pixels: bool = False,
         exclude: Sequence[str] = (),
         chroma: str | None = None,
+        device: str = "auto",
     ) -> Index:
         """Make an empty index.
 
@@ -71,12 +72,16 @@ class Index(Browsable, TidyIndex):
             keep_pixels: keep the pixels for training and re-encoding.
             exclude: globs of files and folders to leave out.
             chroma: URL of a Chroma server that holds the collection; by default it lies in the index.
+            device: where the encoder runs: ``cpu``, ``cuda``, or ``auto``, a GPU if ONNX Runtime can use one.
+                Not remembered.
 
         Raises:
+            UsageError: ``cuda``, and this ONNX Runtime has none.
             IndexExists: there is an index, or something else, at ``path``.
             EncoderError: there is no such encoder.
             CollectionError: the server does not answer.
         """
+        device = devices.usable(device)
         bundle = resolve(encoder)
         chroma_url = _answering_server(chroma)
         settings = Settings(
@@ -93,17 +98,20 @@ class Index(Browsable, TidyIndex):
             with Catalog(directory.catalog_file, (), create=True) as catalog, catalog.change() as change:
                 change.note("settings", settings.as_json())
 
-        return cls(IndexDirectory.create(Path(path), settings, fill))
+        return cls(IndexDirectory.create(Path(path), settings, fill), device)
 
     @classmethod
-    def open(cls, path: PathLike | None = None) -> Index:
+    def open(cls, path: PathLike | None = None, *, device: str = "auto") -> Index:
         """Open an index: at ``path``, or the one that commands run here would use.
 
+        ``device`` as in :meth:`create`.
+
         Raises:
+            UsageError: ``cuda``, and this ONNX Runtime has none.
             IndexNotFound: there is none.
             IndexDamaged, VersionMismatch, EncoderMismatch: it cannot be used.
         """
-        return cls(IndexDirectory(place(path)))
+        return cls(IndexDirectory(place(path)), device)
 
     @classmethod
     def build(
@@ -117,6 +125,7 @@ class Index(Browsable, TidyIndex):
         keep_pixels: bool | None = None,
         exclude: Sequence[str] | None = None,
         chroma: str | None = None,
+        device: str = "auto",
     ) -> Index:
         """Open the index at ``path``, or make it if there are photos to put into it.
 
@@ -136,13 +145,13 @@ class Index(Browsable, TidyIndex):
         }
         given = {name: value for name, value in given.items() if value is not None}
         if cls.exists(path):
-            index = cls.open(path)
+            index = cls.open(path, device=device)
             if chroma is not None:
                 given["chroma_url"] = _answering_server(chroma)
             index._configure(resolve(encoder) if encoder is not None else None, given)
             return index
         updates.count(photos, exclude or ())
-        return cls.create(path, encoder=encoder or catalogue.DEFAULT, chroma=chroma, **given)
+        return cls.create(path, encoder=encoder or catalogue.DEFAULT, chroma=chroma, device=device, **given)
 
     @staticmethod
     def exists(path: PathLike) -> bool:
@@ -176,6 +185,8 @@ class Index(Browsable, TidyIndex):
             StorageError: the disk is full, read-only or failing; what was published stays.
             ClusterError: the cluster does not answer, or gave up; what was finished is kept.
         """
+        if ray is not None and self._device == "cuda":
+            raise UsageError("--ray encodes on CPUs; leave --device cuda out, or --ray")
         with self._writing() as index, reading_at(ray, index.directory, index.catalog) as read_all:
             return updates.add(
                 index, photos, retry_failed=retry_failed, on_progress=on_progress, read_all=read_all
@@ -236,7 +247,7 @@ class Index(Browsable, TidyIndex):
         """
         bundle = resolve(encoder)
         with self._directory.writing():
-            report = reencoding.reencode(self._directory, bundle, on_progress)
+            report = reencoding.reencode(self._directory, bundle, on_progress, self._device)
         self._reload()
         return report
 

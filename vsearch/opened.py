@@ -9,7 +9,7 @@ from typing import Self
 
 from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory
-from vsearch.encoders import Bundle, Encoder
+from vsearch.encoders import Bundle, Encoder, devices
 from vsearch.errors import EncoderError, EncoderMismatch, IndexBusy
 from vsearch.published import remove_superseded
 from vsearch.updates import Writable
@@ -20,12 +20,15 @@ class OpenIndex:
 
     Args:
         directory: the index directory.
+        device: where the encoder runs: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
+        UsageError: there is no such device here.
         IndexNotFound, IndexDamaged, VersionMismatch, EncoderMismatch: it cannot be used.
     """
 
-    def __init__(self, directory: IndexDirectory) -> None:
+    def __init__(self, directory: IndexDirectory, device: str = "auto") -> None:
+        self._device = devices.usable(device)
         self._directory = directory
         self._settings = directory.settings()
         try:
@@ -99,7 +102,7 @@ class OpenIndex:
 
     def _encoder(self) -> Encoder:
         if self._loaded is None:
-            self._loaded = Encoder(self._bundle)
+            self._loaded = Encoder(self._bundle, self._device)
         return self._loaded
 
     def _check_encoder(self, bundle: Bundle) -> Bundle:

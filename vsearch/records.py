@@ -15,6 +15,7 @@ from vsearch.errors import PhotoError
 Kind = Literal["identical", "variant", "similar"]
 Metric = Literal["cosine", "euclidean"]
 ResizeMode = Literal["crop", "stretch", "pad"]
+Device = Literal["auto", "cpu", "cuda"]
 Relation = Literal["identical", "altered", "turned", "cropped", "burst"]
 
 

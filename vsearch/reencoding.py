@@ -22,7 +22,7 @@ from vsearch.errors import PhotoError, UsageError, VsearchError
 from vsearch.ingest import IsKnown, Job, Reader, Reading, batched
 from vsearch.plan import may_remove
 from vsearch.published import generations_of, remove_superseded
-from vsearch.records import Photo, Skipped, SyncReport
+from vsearch.records import Device, Photo, Skipped, SyncReport
 from vsearch.segments import Segment
 from vsearch.updates import Counter, OnProgress, Run, Writable, finish
 
@@ -31,7 +31,12 @@ _GONE = "its file was gone when the index was encoded anew"
 _REMEDY = "put it back and run `vsearch sync`"
 
 
-def reencode(directory: IndexDirectory, bundle: Bundle, on_progress: OnProgress | None = None) -> SyncReport:
+def reencode(
+    directory: IndexDirectory,
+    bundle: Bundle,
+    on_progress: OnProgress | None = None,
+    device: Device = "auto",
+) -> SyncReport:
     """Exchange the encoder of an index; only the holder of the writer's lock may call this.
 
     Raises:
@@ -51,7 +56,7 @@ def reencode(directory: IndexDirectory, bundle: Bundle, on_progress: OnProgress 
         wanted = replace(settings, encoder=bundle.fingerprint, store=target.store.name)
         _prepare(target, wanted, bundle, catalog.roots)
         with Catalog(target.catalog_file, catalog.roots) as fresh:
-            new = Writable(target, wanted, fresh, Encoder(Bundle(target.encoder)))
+            new = Writable(target, wanted, fresh, Encoder(Bundle(target.encoder), device))
             _Reencoding(old, new, tally).run(on_progress)
     directory.write_settings(wanted)
     remove_superseded(directory, wanted)

@@ -22,9 +22,9 @@ from vsearch.images import read_pixels
 from vsearch.training import Options, Outcome, Progress, Request, Trained, VectorKind, train
 from vsearch.training.batches import split
 from vsearch.training.checkpoints import Checkpoint
+from vsearch.training.devices import import_keras
 from vsearch.training.forward import forward
 from vsearch.training.loop import Listener, Step, Trainer
-from vsearch.training.session import _import_keras
 
 TINY = Architecture("tiny", 16, "8 P S8", "8 U 8 U", batch_size=4)
 OPTIONS = Options(epochs=2, batch_size=4, learning_rate=1e-3, precision="float32")
@@ -32,7 +32,7 @@ OPTIONS = Options(epochs=2, batch_size=4, learning_rate=1e-3, precision="float32
 
 @pytest.fixture(scope="module", autouse=True)
 def keras() -> None:
-    _import_keras()
+    import_keras("auto")
 
 
 @pytest.fixture(scope="module")

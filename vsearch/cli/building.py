@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsearch.cli import SKIPPED, app
-from vsearch.cli.options import IndexOption, JsonOption, RayOption, StrictOption
+from vsearch.cli.options import DeviceOption, IndexOption, JsonOption, RayOption, StrictOption
 
 if TYPE_CHECKING:
     from vsearch.index import Index
@@ -80,6 +80,7 @@ def build_index(
             "--train", help="Train --encoder pet160, travel600 or compact on these photos first, if need be."
         ),
     ] = False,
+    device: DeviceOption = "auto",
     ray: RayOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
@@ -103,7 +104,7 @@ def build_index(
     if Index.exists(place):
         print(f"{place} is an index already; going on with it", file=sys.stderr)
     if train:
-        encoder = str(_trained(photos, place, encoder, exclude or []))
+        encoder = str(_trained(photos, place, encoder, exclude or [], device))
     with cluster.connected(ray) if ray else nullcontext():  # first: no index is made in vain
         opened = Index.build(
             place,
@@ -114,6 +115,7 @@ def build_index(
             keep_pixels=keep_pixels,
             max_megapixels=max_megapixels,
             chroma=chroma,
+            device=device,
         )
         _warn_of_memory(opened, photos, exclude or [])
         action = partial(opened.add, *photos, ray=ray)
@@ -127,6 +129,7 @@ def add(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try photos again that failed before.")
     ] = False,
+    device: DeviceOption = "auto",
     ray: RayOption = None,
     strict: StrictOption = False,
     as_json: JsonOption = False,
@@ -141,7 +144,7 @@ def add(
     """
     from vsearch.index import Index
 
-    opened = Index.open(index)
+    opened = Index.open(index, device=device)
     run_and_report(
         opened,
         "adding",
@@ -172,7 +175,7 @@ def remove(
     run_and_report(opened, "removing", lambda show: opened.remove(*paths), False, as_json)
 
 
-def _trained(photos: list[Path], place: Path, encoder: str | None, exclude: list[str]) -> Path:
+def _trained(photos: list[Path], place: Path, encoder: str | None, exclude: list[str], device: str) -> Path:
     """The bundle beside the index, trained now unless it was before."""
     from vsearch.cli.training import run
     from vsearch.training import Options, Request
@@ -186,7 +189,11 @@ def _trained(photos: list[Path], place: Path, encoder: str | None, exclude: list
         return bundle
     options = Options(architecture.epochs, architecture.batch_size, architecture.learning_rate)
     resume = Checkpoint(bundle).exists
-    run(Request(architecture, options, bundle, tuple(photos), exclude=tuple(exclude), resume=resume))
+    run(
+        Request(
+            architecture, options, bundle, tuple(photos), exclude=tuple(exclude), resume=resume, device=device
+        )
+    )
     return bundle
 
 

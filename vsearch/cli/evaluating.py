@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsearch.cli import app
-from vsearch.cli.options import JsonOption
+from vsearch.cli.options import DeviceOption, JsonOption
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def evaluate(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a page with a chart and a dozen queries."),
     ] = None,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Measure encoders on your photos: each photo is the query once, all others are the answers.
@@ -71,7 +72,7 @@ def evaluate(
     if itself and html is not None:
         raise UsageError("--html needs --labels")
     names = encoder or ([] if baseline else ["photo"])
-    compared = contestants(names, baseline or ())
+    compared = contestants(names, baseline or (), device)
     chosen = _photos(photos, exclude or (), limit)
     if itself:
         _by_itself(compared, chosen, as_json)

@@ -10,7 +10,7 @@ import typer
 
 from vsearch.cli import FAILED, app
 from vsearch.cli.building import run_and_report
-from vsearch.cli.options import IndexOption, JsonOption, StrictOption
+from vsearch.cli.options import DeviceOption, IndexOption, JsonOption, StrictOption
 
 
 @app.command()
@@ -67,6 +67,7 @@ def reencode(
         typer.Option("--encoder", metavar="NAME|DIR", help="The new encoder: see `vsearch encoders`."),
     ],
     index: IndexOption = None,
+    device: DeviceOption = "auto",
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,7 +82,7 @@ def reencode(
     """
     from vsearch.index import Index
 
-    opened = Index.open(index)
+    opened = Index.open(index, device=device)
     run_and_report(
         opened,
         "re-encoding",

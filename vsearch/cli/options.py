@@ -22,6 +22,12 @@ SinceOption = Annotated[str | None, typer.Option("--since", metavar="DATE", help
 UntilOption = Annotated[
     str | None, typer.Option("--until", metavar="DATE", help="Only taken then or earlier.")
 ]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="auto|cpu|cuda", help="Where networks run; auto takes a GPU that can be used."
+    ),
+]
 RayOption = Annotated[
     str | None,
     typer.Option(

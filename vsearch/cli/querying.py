@@ -12,7 +12,7 @@ import typer
 
 from vsearch.cli import NOTHING_FOUND, app
 from vsearch.cli.answers import Output, check_output, deliver
-from vsearch.cli.options import IndexOption, JsonOption, SinceOption, UnderOption, UntilOption
+from vsearch.cli.options import DeviceOption, IndexOption, JsonOption, SinceOption, UnderOption, UntilOption
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def query(
         typer.Option("--from", metavar="LIST", help="One query picture a line (- for stdin); with --json."),
     ] = None,
     index: IndexOption = None,
+    device: DeviceOption = "auto",
     k: Annotated[str, typer.Option("-k", metavar="N", help="How many matches, or all.")] = "10",
     where: Filter = None,
     under: UnderOption = None,
@@ -107,7 +108,7 @@ def query(
 
     output = Output(as_json, paths, null, html, sheet, preview, open_best, copy_to, link_to)
     check_output(output)
-    with Index.open(index) as opened:
+    with Index.open(index, device=device) as opened:
         condition = opened.condition(where, under=under, since=since, until=until)
         wanted = Wanted(_count(k), expand, condition, min_score, min_match)
         short_forms = {

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vsearch.cli import app
-from vsearch.cli.options import IndexOption
+from vsearch.cli.options import DeviceOption, IndexOption
 from vsearch.errors import UsageError
 
 _MIB = 2**20
@@ -47,6 +47,7 @@ def serve(
     max_megapixels: Annotated[
         float, typer.Option("--max-megapixels", min=0.001, help="Largest uploaded picture.")
     ] = 50.0,
+    device: DeviceOption = "auto",
 ) -> None:
     """Serve the index: a web page, and an HTTP API for programs and other machines.
 
@@ -75,7 +76,7 @@ def serve(
         max_upload_bytes=int(max_upload * _MIB),
         max_megapixels=max_megapixels,
     )
-    run(Index.open(index), options, _announce)
+    run(Index.open(index, device=device), options, _announce)
 
 
 def _announce(url: str) -> None:

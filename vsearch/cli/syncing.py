@@ -12,7 +12,7 @@ import typer
 
 from vsearch.cli import app
 from vsearch.cli.building import run_and_report
-from vsearch.cli.options import IndexOption, JsonOption, StrictOption
+from vsearch.cli.options import DeviceOption, IndexOption, JsonOption, StrictOption
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def sync(
         bool, typer.Option("--watch", help="Go on, and sync whenever something changes; stop with Ctrl-C.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
+    device: DeviceOption = "auto",
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,7 +56,7 @@ def sync(
 
     if watch and dry_run:
         raise UsageError("--watch and --dry-run exclude each other; choose one")
-    opened = Index.open(index)
+    opened = Index.open(index, device=device)
     if dry_run:
         _print_plan(opened.plan(prune=prune, retry_failed=retry_failed), as_json)
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vsearch.cli import FAILED, INTERRUPTED, app
-from vsearch.cli.options import JsonOption
+from vsearch.cli.options import DeviceOption, JsonOption
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def train(
             help="Where decoded photos are kept for the next training. Default: the user's cache.",
         ),
     ] = None,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Train an autoencoder on your photos, or a head on an encoder; the result is an encoder for build-index.
@@ -127,7 +128,9 @@ def train(
     if head or labels is not None:
         given = (epochs, batch_size, learning_rate, staging, resume or None)
         _check_head(head, labels, any(option is not None for option in given) or vector != "flat")
-        trained_head = _train_head(photos or [], encoder, str(labels), index, exclude or [], seed, output)
+        trained_head = _train_head(
+            photos or [], encoder, str(labels), index, exclude or [], seed, output, device
+        )
         print(json.dumps(trained_head.as_json()) if as_json else _head_sentence(trained_head))
         return
     from vsearch.training import Options, Request, VectorKind
@@ -154,6 +157,7 @@ def train(
         exclude=tuple(exclude or ()),
         staging=staging,
         resume=resume,
+        device=device,
     )
     trained = run(request)
     print(json.dumps(trained.as_json()) if as_json else _sentence(trained))
@@ -175,6 +179,7 @@ def _train_head(
     exclude: list[str],
     seed: int,
     output: Path | None,
+    device: str,
 ) -> HeadTrained:
     from vsearch.cli.progress import progress_bar
     from vsearch.render.text import print_skipped
@@ -182,7 +187,7 @@ def _train_head(
     from vsearch.updates import Progress as Count
 
     request = HeadRequest(
-        labels, output or Path("head.encoder"), tuple(photos), encoder, index, tuple(exclude), seed
+        labels, output or Path("head.encoder"), tuple(photos), encoder, index, tuple(exclude), seed, device
     )
     with progress_bar("encoding") as show:
         progress = HeadProgress(

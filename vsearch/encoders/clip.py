@@ -10,6 +10,7 @@ textual/tokenizer_config.json    pad_token
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import string
@@ -19,9 +20,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from vsearch.encoders import devices
 from vsearch.encoders.specification import Specification
 from vsearch.errors import EncoderError
-from vsearch.records import ResizeMode
+from vsearch.quiet import quiet_stderr
+from vsearch.records import Device, ResizeMode
 
 VISUAL = Path("visual", "model.onnx")
 TEXTUAL = Path("textual", "model.onnx")
@@ -82,18 +85,18 @@ def files(folder: Path) -> list[Path]:
 
 
 class TextHalf:
-    """Turns words into vectors of the same space as the pictures'.
+    """Turns words into vectors of the same space as the pictures', on ``device``.
 
     Raises:
         EncoderError: a file is missing or unusable.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: Device = "auto") -> None:
         self._folder = folder
         text = _json(folder / CONFIG).get("text_cfg", {}) if (folder / CONFIG).is_file() else {}
         self._canonical = text.get("tokenizer_kwargs", {}).get("clean") == "canonicalize"
         self._tokenizer = _tokenizer(folder, int(text.get("context_length", _CONTEXT)))
-        self._session = session(folder / TEXTUAL)
+        self._session = session(folder / TEXTUAL, device)
 
     def encode(self, text: str) -> npt.NDArray[np.float32]:
         """The vector of ``text``, float32 [D], as the graph gives it."""
@@ -120,23 +123,30 @@ def cleaned(text: str, *, canonical: bool) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def session(graph: Path) -> Any:
-    """An ONNX Runtime session on one thread.
+def session(graph: Path, device: Device = "auto") -> Any:
+    """An ONNX Runtime session on one thread, or on a GPU.
 
     Raises:
-        EncoderError: the graph is missing or cannot be loaded.
+        EncoderError: the graph is missing or cannot be loaded, or not on ``cuda`` when that was asked for.
+        UsageError: this ONNX Runtime has no CUDA, and that was asked for.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    providers = devices.providers(device, onnxruntime.get_available_providers())
+    # Where CUDA cannot be used after all, ONNX Runtime says so at length and takes the CPU.
+    quiet = quiet_stderr() if devices.CUDA in providers else contextlib.nullcontext()
     try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        with quiet:
+            made = onnxruntime.InferenceSession(str(graph), options, providers=providers)
     except Exception as error:  # see TextHalf.encode
         raise EncoderError(
             f"{graph} cannot be loaded: {str(error).splitlines()[0]}; restore or recreate the encoder"
         ) from error
+    devices.taken(device, made.get_providers())
+    return made
 
 
 def _tokenizer(folder: Path, context: int) -> Any:
@@ -168,7 +178,7 @@ def _dimension(folder: Path) -> int:
         dimension = _json(folder / CONFIG).get("embed_dim")
         if isinstance(dimension, int) and dimension > 0:
             return dimension
-    last = session(folder / VISUAL).get_outputs()[0].shape[-1]
+    last = session(folder / VISUAL, "cpu").get_outputs()[0].shape[-1]
     if not isinstance(last, int):
         raise EncoderError(
             f"{folder / VISUAL} does not say how long its vectors are; add embed_dim to {CONFIG}"

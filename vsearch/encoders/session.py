@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vsearch.encoders import clip
+from vsearch.encoders import clip, devices
 from vsearch.encoders.bundles import Bundle
 from vsearch.errors import EncoderError, UsageError
-
-if TYPE_CHECKING:
-    pass
+from vsearch.records import Device
 
 Pixels = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]
@@ -26,15 +24,22 @@ class Encoder:
 
     Args:
         bundle: what to load.
+        device: where it runs; ``auto`` takes a GPU that ONNX Runtime can use.
+
+    Attributes:
+        device: where it does run, ``cpu`` or ``cuda``.
 
     Raises:
         EncoderError: the graph cannot be loaded, or disagrees with ``encoder.json``.
+        UsageError: ``cuda`` was asked for, and this ONNX Runtime has none.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
         self.bundle = bundle
         self.specification = bundle.specification
-        self._session = clip.session(bundle.graph)
+        self._session = clip.session(bundle.graph, device)
+        self._wanted = device
+        self.device = devices.taken(device, self._session.get_providers())
         self._text: clip.TextHalf | None = None
         self._input = _single(bundle, "input", self._session.get_inputs())
         self._check_input()
@@ -87,7 +92,7 @@ class Encoder:
                 "(`vsearch build-index PHOTOS --index DIR --encoder FOLDER`)"
             )
         if self._text is None:
-            self._text = clip.TextHalf(self.bundle.folder)
+            self._text = clip.TextHalf(self.bundle.folder, self._wanted)
         vector = self._text.encode(text)
         if len(vector) != self.dimension:
             raise EncoderError(

@@ -21,6 +21,7 @@ from vsearch.encoders.architectures import Architecture, Models, pooled
 from vsearch.encoders.bundles import GRAPH, SPECIFICATION
 from vsearch.encoders.specification import Specification
 from vsearch.evaluation import nearest
+from vsearch.records import Device
 from vsearch.training.batches import Split, in_order
 from vsearch.training.forward import forward
 from vsearch.training.pictures import draw_losses, draw_reconstructions
@@ -44,6 +45,7 @@ class Finished:
     staged: Staged
     split: Split
     outcome: Outcome
+    device: Device = "auto"
 
 
 def write_bundle(finished: Finished, output: Path) -> Trained:
@@ -96,7 +98,7 @@ class _Export:
             return _Made(exact.folder, exact.specification, None)
         graphs.quantise(self.network, self.scratch / "int8.onnx", self._calibration())
         small = self._bundle(self.scratch / "int8.onnx", "int8", projection)
-        trial = self._compare(Encoder(exact), Encoder(small))
+        trial = self._compare(*(Encoder(bundle, self.finished.device) for bundle in (exact, small)))
         better = trial.speedup > 1 and trial.overlap_at_5 >= OVERLAP
         chosen = small if better or options.precision == "int8" else exact
         return _Made(chosen.folder, chosen.specification, trial)
@@ -105,7 +107,7 @@ class _Export:
         components = self.finished.options.vector.components
         if not components:
             return None
-        flat = Encoder(self._bundle(self.network, "flat", None))
+        flat = Encoder(self._bundle(self.network, "flat", None), self.finished.device)
         running = PrincipalComponents(components)
         for pixels in in_order(self.finished.staged, self.finished.split.training, _BATCH):
             running.update(flat.encode(pixels))

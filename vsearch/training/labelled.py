@@ -18,7 +18,7 @@ from vsearch import __version__, durable, files, heads, labels, updates
 from vsearch.catalog import Catalog, VectorRow
 from vsearch.components import PrincipalComponents
 from vsearch.directory import IndexDirectory, Settings
-from vsearch.encoders import Bundle, Encoder, catalogue, graphs, resolve
+from vsearch.encoders import Bundle, Encoder, catalogue, devices, graphs, resolve
 from vsearch.encoders.bundles import GRAPH, SPECIFICATION
 from vsearch.encoders.graphs import Projection
 from vsearch.errors import EncoderError, EncoderMismatch, UsageError
@@ -26,7 +26,7 @@ from vsearch.heads import Gain, Learned
 from vsearch.ingest import BATCH, Job, Reader, read_here
 from vsearch.nearest import read_vectors
 from vsearch.ranking import normalised
-from vsearch.records import FileStat, Skipped
+from vsearch.records import Device, FileStat, Skipped
 
 Vectors = npt.NDArray[np.float32]
 OnPhoto = Callable[[int, int], None]
@@ -47,6 +47,7 @@ class HeadRequest:
         index: whose vectors are used for the photos that it knows.
         exclude: globs to leave out.
         seed: of what is held out.
+        device: where the base encodes: ``auto``, ``cpu`` or ``cuda``.
     """
 
     labels: str
@@ -56,6 +57,7 @@ class HeadRequest:
     index: Path | None = None
     exclude: Sequence[str] = ()
     seed: int = 0
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def train_head(request: HeadRequest, progress: HeadProgress | None = None) -> He
     _check(request)
     base, index = _base(request)
     photos = _labelled(request, index)
-    vectors = _Vectors(base, photos, progress.on_photo)
+    vectors = _Vectors(base, devices.usable(request.device), photos, progress.on_photo)
     progress.on_skipped(vectors.skipped)
     labels.check(vectors.labels)
     reduction = _reduction(vectors.rows)
@@ -213,7 +215,11 @@ class _Vectors:
     """Unit vectors of the labelled photos, one for each content: float32 [N, D] and N labels."""
 
     def __init__(
-        self, base: Bundle, photos: Sequence[tuple[_Known | None, _Labelled]], on_photo: OnPhoto
+        self,
+        base: Bundle,
+        device: Device,
+        photos: Sequence[tuple[_Known | None, _Labelled]],
+        on_photo: OnPhoto,
     ) -> None:
         most = max(1, _MOST_BYTES // (4 * base.specification.dimension))
         some = photos[:: max(1, -(-len(photos) // most))]
@@ -226,7 +232,7 @@ class _Vectors:
             self._recall(known.directory, stored)
         new = [one for _, one in some if one.stored is None]
         if new:
-            self._encode(base, new, lambda done: on_photo(done, len(new)))
+            self._encode(Encoder(base, device), new, lambda done: on_photo(done, len(new)))
         self.labels = [label for _, label in self._found.values()]
         if not self._found:
             raise UsageError("none of the photos can be read; name a folder of intact photos")
@@ -242,8 +248,8 @@ class _Vectors:
         for one, vector in zip(ordered, vectors, strict=True):
             self._found.setdefault(one.sha256 or one.file.path, (vector, one.label))
 
-    def _encode(self, base: Bundle, new: Sequence[_Labelled], on_photo: Callable[[int], None]) -> None:
-        reader = Reader(Encoder(base), Settings(base.fingerprint), lambda job, sha256: sha256 in self._found)
+    def _encode(self, base: Encoder, new: Sequence[_Labelled], on_photo: Callable[[int], None]) -> None:
+        reader = Reader(base, Settings(base.fingerprint), lambda job, sha256: sha256 in self._found)
         names = iter(new)
         for done, reading in enumerate(read_here(reader, (Job(one.file) for one in new)), 1):
             label = next(names).label

@@ -16,13 +16,10 @@ from typing import Any
 from vsearch.encoders.architectures import Architecture, Models, load_weights
 from vsearch.training.batches import Split, in_order, shuffled
 from vsearch.training.checkpoints import Checkpoint, Subject
+from vsearch.training.devices import pixels_at_once
 from vsearch.training.forward import forward
 from vsearch.training.records import Epoch, Options, Outcome, Stop
 from vsearch.training.staging import Pixels, Staged
-
-# Photos that go through the network together: 2 at 600 x 600, 31 at 160 x 160.  travel600 takes 1.8 GB with
-# one, 5 GB with five, and trains a quarter faster; two are the compromise (docs/training.md).
-_PIXELS_AT_ONCE = 800_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ class Trainer:
         self.options = options
         self.optimizer = keras.optimizers.Adam(options.learning_rate)
         self.optimizer.build(models.autoencoder.trainable_variables)
-        self._at_once = max(1, _PIXELS_AT_ONCE // architecture.input_size**2)
+        self._at_once = max(1, pixels_at_once() // architecture.input_size**2)
         self._zeros = [keras.ops.zeros(v.shape) for v in models.autoencoder.trainable_variables]
         self._loss, self._gradients, self._apply = _compiled(models.autoencoder, self.optimizer)
 

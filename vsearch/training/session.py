@@ -7,16 +7,16 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from vsearch import updates
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build
+from vsearch.encoders.devices import device_named
 from vsearch.errors import EncoderError, UsageError
-from vsearch.quiet import quiet_stderr
 from vsearch.records import Skipped
 from vsearch.training import staging
 from vsearch.training.batches import split
 from vsearch.training.checkpoints import Checkpoint
+from vsearch.training.devices import import_keras
 from vsearch.training.exporting import Finished, write_bundle
 from vsearch.training.loop import Diverged, Listener, Trainer
 from vsearch.training.records import Options, Trained
@@ -38,6 +38,7 @@ class Request:
         exclude: globs to leave out.
         staging: where decoded photos are kept; by default in the user's cache.
         resume: go on after the last finished epoch.
+        device: where it trains: ``cpu``, ``cuda``, or ``auto``, a GPU that TensorFlow finds.
     """
 
     architecture: Architecture
@@ -48,6 +49,7 @@ class Request:
     exclude: Sequence[str] = ()
     staging: Path | None = None
     resume: bool = False
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,15 @@ def train(request: Request, progress: Progress | None = None) -> Trained:
         StorageError: the disk is full, read-only or failing.
     """
     progress = progress or Progress()
+    device = device_named(request.device)
     _check(request)
+    if device == "cuda":
+        import_keras(device)  # before hours of staging
     staged = _stage(request, progress)
     progress.on_skipped(staged.skipped)
     parts = split(len(staged.rows), request.options.validation_split, request.options.seed)
     _check_count(request, staged, len(parts.training))
-    keras = _import_keras()
+    keras = import_keras(device)
     keras.utils.set_random_seed(request.options.seed)
     models = build(request.architecture)
     trainer = Trainer(request.architecture, models, request.options)
@@ -102,19 +107,9 @@ def train(request: Request, progress: Progress | None = None) -> Trained:
             f"train with a lower --learning-rate than {request.options.learning_rate:g}"
         ) from error
     return write_bundle(
-        Finished(request.architecture, models, request.options, staged, parts, outcome), request.output
+        Finished(request.architecture, models, request.options, staged, parts, outcome, device),
+        request.output,
     )
-
-
-def _import_keras() -> Any:
-    """Keras, without the dozen lines that TensorFlow writes to stderr while it looks for a GPU."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet_stderr():
-        import keras
-        import tensorflow
-
-        tensorflow.config.list_physical_devices()
-    return keras
 
 
 def _check(request: Request) -> None:
