@@ -25,8 +25,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 import vsearch
-from vsearch import duplicates, files, neighbours, photoset
+from vsearch import duplicates, files, neighbours
 from vsearch.hashing import hamming
+from vsearch.segmentrows import SegmentRows
 
 Change = Callable[[Image.Image, random.Random], Image.Image]
 TURNS = {"turn 90": 2, "turn 180": 3, "turn 270": 4}  # Image.Transpose
@@ -176,13 +177,9 @@ class measured_vectors:
     def __init__(self, index: vsearch.Index) -> None:
         catalog = index._reading()
         self._photos = {index.path_of(photo): photo for photo in catalog.photos("ready")}
-        rows = photoset.SegmentRows(index._directory, "vectors")
+        rows = SegmentRows(index._directory, "vectors")
         self._originals = [p for p in self._photos if Path(p).parent.name == "original"]
-        self._vectors = {
-            p: rows.segment(photo.vector.segment).read(photo.vector.row, photo.vector.row + 1)[0]
-            for p, photo in self._photos.items()
-            if photo.vector
-        }
+        self._vectors = {p: rows.vector(photo.vector) for p, photo in self._photos.items() if photo.vector}
         self._matrix = np.stack([self._vectors[p] for p in self._originals])
         rows.close()
 

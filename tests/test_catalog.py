@@ -73,6 +73,20 @@ def test_a_sequence_tells_what_a_generation_lacks(catalog: Catalog) -> None:
     assert catalog.count_changed_since(catalog.sequence()) == 0
 
 
+def test_counts_are_as_of_now(catalog: Catalog, tmp_path: Path) -> None:
+    with Catalog(tmp_path / "catalog.sqlite", ROOTS, read_only=True) as reader:
+        assert (reader.count("ready"), reader.cameras(), reader.live_rows()) == (0, [], {})
+        put(catalog, photo(1, "1.jpg"), photo(2, "2.jpg", state="failed", vector=None, facts=None))
+        assert (reader.count("ready"), reader.count("failed")) == (1, 1)
+        assert (reader.cameras(), reader.live_rows()) == ([("Canon EOS R5", 1)], {1: 1})
+        with catalog.change() as change:
+            assert catalog.count("ready") == 1
+            change.put([photo(3, "3.jpg")])
+            assert catalog.count("ready") == 2  # the writer sees its own
+            assert reader.count("ready") == 1
+        assert reader.count("ready") == catalog.count("ready") == 2
+
+
 def test_a_change_that_fails_changes_nothing(catalog: Catalog) -> None:
     put(catalog, photo(1, "1.jpg"))
     before = catalog.sequence()

@@ -82,6 +82,7 @@ def test_the_client_has_the_methods_of_the_index() -> None:
         "condition",
         "tidying",
         "has_text",
+        "held",
         "thumbnails",
     }
     methods = {name for kind in vsearch.Index.__mro__ for name in vars(kind) if not name.startswith("_")}

@@ -42,11 +42,12 @@ def test_vectors_come_back_to_the_bit(tmp_path: Path, dimension: int) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(rows=st.lists(st.integers(0, 29), max_size=40))
+@given(rows=st.lists(st.integers(0, 29), max_size=40), dimension=st.sampled_from([5, 20_000, 70_000]))
 def test_chosen_rows_come_back_in_the_order_asked_for(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[int]
+    tmp_path_factory: pytest.TempPathFactory, rows: list[int], dimension: int
 ) -> None:
-    vectors = np.random.default_rng(1).standard_normal((30, 5), dtype=np.float32)
+    """Also those that are read in several slices: 256 KiB are 3 rows, or less than one."""
+    vectors = np.random.default_rng(1).standard_normal((30, dimension), dtype=np.float32)
     path = tmp_path_factory.mktemp("segment") / "000001.h5"
     with Segment(write(path, vectors)) as segment:
         np.testing.assert_array_equal(segment.read_rows(rows), vectors[rows])

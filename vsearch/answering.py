@@ -13,12 +13,14 @@ from vsearch.directory import IndexDirectory
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, PhotoError, UsageError
 from vsearch.filters import Condition
 from vsearch.ingest import THREADS_BEYOND_CORES, in_parallel
+from vsearch.kinds import Seen
 from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
 from vsearch.opened import OpenIndex
 from vsearch.published import generations_of
 from vsearch.question import Asked, Asker, Crop, Picture, Weighted
 from vsearch.records import Answer, Match, Photo, Result
 from vsearch.search import Searcher, Wanted
+from vsearch.segmentrows import StoredRows
 
 PathLike = str | os.PathLike[str]
 Read = TypeVar("Read")
@@ -35,12 +37,16 @@ class Answering(OpenIndex):
         self._searcher: Searcher | None = None
         self._nearest: Nearest | None = None
         self._followed: object = None
+        self._rows = StoredRows(directory)
+        self._rows_of: int | None = None
+        self._seen = Seen()
 
     def close(self) -> None:
         """Let go of the files; the index may be used again and opens them anew."""
         if self._nearest is not None:
             self._nearest.close()
         self._nearest = self._searcher = self._followed = None
+        self._rows.close()
         super().close()
 
     def query(
@@ -178,10 +184,19 @@ class Answering(OpenIndex):
 
     def _searcher_with(self, nearest: Nearest, covered: int) -> Searcher:
         self._nearest = nearest
-        return Searcher(self._directory, self._settings, self._reading(), nearest, covered)
+        rows, catalog = self._stored(), self._reading()
+        return Searcher(self._directory, self._settings, catalog, nearest, covered, rows, self._seen)
 
     def _asker(self) -> Asker:
-        return Asker(self._directory, self._settings, self._reading(), self._encoder)
+        return Asker(self._stored(), self._settings, self._reading(), self._encoder, self._seen)
+
+    def _stored(self) -> StoredRows:
+        """The stored rows; files opened before the catalog changed are closed: a number may come again."""
+        sequence = self._reading().sequence()
+        if sequence != self._rows_of:
+            self._rows.close()
+            self._rows_of = sequence
+        return self._rows
 
     def condition(
         self,

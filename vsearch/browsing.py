@@ -4,16 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from vsearch.answering import Answering, PathLike
 from vsearch.errors import UsageError
 from vsearch.filters import Condition
 from vsearch.photomap import PhotoMap, Vectors, photo_map
-from vsearch.photoset import SegmentRows
+from vsearch.published import generations_of
 from vsearch.records import Photo
+from vsearch.segmentrows import SegmentRows
 
 _LAST_ID = 2**63 - 1  # SQLite's largest integer
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How much an index holds now.
+
+    Attributes:
+        photos: that queries can find.
+        failed: that could not be used.
+        generation: the published one, 0 before the first.
+        pending: changes that it lacks.
+    """
+
+    photos: int
+    failed: int
+    generation: int
+    pending: int
 
 
 class Browsable(Answering):
@@ -91,12 +110,21 @@ class Browsable(Answering):
             photo = catalog.get(int(photo_id)) if is_id(photo_id) else None
             if photo is None or photo.thumbnail is None:
                 return None
-            return rows.segment(photo.thumbnail.segment).thumbnail(photo.thumbnail.row)
+            return rows.thumbnail(photo.thumbnail)
 
         try:
             yield thumbnail
         finally:
             rows.close()
+
+    def held(self) -> Held:
+        """The counts of :meth:`vsearch.Index.status`, which a server is asked for every few seconds."""
+        catalog = self._reading()  # first: it may lie in another store than before
+        generations = generations_of(self._directory, self._settings)
+        number = generations.current()
+        covered = generations.manifest(number).sequence if number else 0
+        pending = catalog.count_changed_since(covered)
+        return Held(catalog.count("ready"), catalog.count("failed"), number, pending)
 
     def cameras(self) -> dict[str, int]:
         """How many photos each camera took, most first."""
@@ -111,10 +139,11 @@ class Browsable(Answering):
         return self._reading().count("ready") != 0 and self._follow() is not None
 
     def sibling(self) -> Self:
-        """Another one on the same directory, for another thread; the loaded encoder is shared."""
+        """Another one for another thread; both share the loaded encoder and what photos look like."""
         other = type(self)(self._directory, self._device)
         if other._bundle.fingerprint == self._bundle.fingerprint:
             other._loaded = self._encoder()
+        other._seen = self._seen
         return other
 
 

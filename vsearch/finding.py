@@ -18,8 +18,8 @@ from vsearch.duplicates import Adjacency, Edges, HashClasses, HashProposals, Sta
 from vsearch.errors import StorageError
 from vsearch.judging import UNRELATED, Judge, Verdict
 from vsearch.neighbours import Nearest
-from vsearch.photoset import SegmentRows
-from vsearch.records import Region, Relation
+from vsearch.records import Location, Region, Relation
+from vsearch.segmentrows import SegmentRows
 
 FOLDER = "duplicates"
 NEAREST = 6
@@ -257,7 +257,7 @@ class Finder:
 
     def _thumbnail(self, row: int) -> bytes | None:
         number, place = self.photos.thumbnails[row]
-        return self._thumbnails.segment(int(number)).thumbnail(int(place)) if number >= 0 else None
+        return self._thumbnails.thumbnail(Location(int(number), int(place))) if number >= 0 else None
 
 
 def _burst_groups(found: Stars) -> list[Group]:

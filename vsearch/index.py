@@ -17,7 +17,6 @@ from vsearch.compaction import dead_bytes
 from vsearch.directory import IndexDirectory, Settings, place
 from vsearch.encoders import Bundle, catalogue, devices, resolve
 from vsearch.errors import EncoderMismatch, UsageError
-from vsearch.published import generations_of
 from vsearch.records import (
     IndexStatus,
     Metric,
@@ -26,7 +25,6 @@ from vsearch.records import (
     Skipped,
     SyncReport,
 )
-from vsearch.segments import Segment
 from vsearch.sync import Sync
 from vsearch.tidy import TidyIndex
 from vsearch.updates import OnProgress, Writable
@@ -267,23 +265,20 @@ class Index(Browsable, TidyIndex):
 
     def status(self) -> IndexStatus:
         """Counts, sizes, encoder and generation; loads neither encoder nor collection."""
-        catalog = self._reading()  # first: it may lie in another store than before
-        generations = generations_of(self._directory, self._settings)
-        number = generations.current()
-        covered = generations.manifest(number).sequence if number else 0
+        held = self.held()
         return IndexStatus(
-            photos=catalog.count("ready"),
-            failed=catalog.count("failed"),
+            photos=held.photos,
+            failed=held.failed,
             encoder=self._bundle.info,
             metric=self._settings.metric,
-            generation=number,
-            pending=catalog.count_changed_since(covered),
+            generation=held.generation,
+            pending=held.pending,
             bytes={
                 name: durable.size_of(self._directory.store / name)
                 for name in ("vectors", "pixels", "thumbnails", "chroma")
             },
             roots=self._directory.roots(self._settings),
-            dead=dead_bytes(self._directory, catalog),
+            dead=dead_bytes(self._directory, self._reading()),
         )
 
     def roots(self) -> list[str]:
@@ -308,9 +303,7 @@ class Index(Browsable, TidyIndex):
         photo = self.photo(photo_id)
         if photo is None or photo.thumbnail is None:
             return None
-        path = self._directory.segment("thumbnails", photo.thumbnail.segment)
-        with Segment(path) as segment:
-            return segment.thumbnail(photo.thumbnail.row)
+        return self._stored().thumbnails.thumbnail(photo.thumbnail)
 
     @staticmethod
     def path_of(photo: Photo) -> str:

@@ -136,21 +136,21 @@ class Judge:
         self._thumbnail = thumbnail
         self._aspects = aspects
         self._taken = taken
-        self._looks: Recent[int, Look | None] = Recent(self._look, 8192)
-        self._features: Recent[int, localfeatures.Features | None] = Recent(self._feature, 1024)
+        self._looks: Recent[int, Look | None] = Recent(8192)
+        self._features: Recent[int, localfeatures.Features | None] = Recent(1024)
         self._parts = localfeatures.available()
 
     def whole(self, a: int, b: int) -> Verdict:
         """The verdict on two photos as wholes."""
-        look_a, look_b = self._looks.get(a), self._looks.get(b)
+        look_a, look_b = self._looks.get(a, self._look), self._looks.get(b, self._look)
         if look_a is None or look_b is None:
             return UNRELATED
         return as_whole(look_a, look_b, same_time=self._may_be_one_exposure(a, b))
 
     def part(self, a: int, b: int) -> Verdict:
         """The verdict on one photo inside the other; unrelated without OpenCV."""
-        features_a = self._features.get(a) if self._parts else None
-        features_b = self._features.get(b) if self._parts else None
+        features_a = self._features.get(a, self._feature) if self._parts else None
+        features_b = self._features.get(b, self._feature) if self._parts else None
         if features_a is None or features_b is None:
             return UNRELATED
         return as_part(features_a, features_b, same_time=self._may_be_one_exposure(a, b))
@@ -169,21 +169,20 @@ class Judge:
 
 
 class Recent(Generic[Key, Value]):
-    """The values of a function for the arguments used last; may be asked from several threads."""
+    """The ``size`` values that were asked for last, by key; may be asked from several threads."""
 
-    def __init__(self, function: Callable[[Key], Value], size: int) -> None:
-        self._function = function
+    def __init__(self, size: int) -> None:
         self._size = size
         self._values: OrderedDict[Key, Value] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Key) -> Value:
-        """The value for ``key``."""
+    def get(self, key: Key, make: Callable[[Key], Value]) -> Value:
+        """The value for ``key``; made if it is not among them."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
                 return self._values[key]
-        value = self._function(key)
+        value = make(key)
         with self._lock:
             self._values[key] = value
             if len(self._values) > self._size:

@@ -13,13 +13,12 @@ import numpy.typing as npt
 
 from vsearch import files
 from vsearch.catalog import Catalog
-from vsearch.directory import IndexDirectory
 from vsearch.duplicates import Hashed
 from vsearch.errors import IndexDamaged
 from vsearch.neighbours import basis as principal_directions
 from vsearch.ranking import cosine, normalised
-from vsearch.records import Photo
-from vsearch.segments import Segment
+from vsearch.records import Location, Photo
+from vsearch.segmentrows import SegmentRows
 
 Vectors = npt.NDArray[np.float32]
 _SAMPLE_BYTES = 2**25
@@ -125,32 +124,6 @@ def _seconds(times: Sequence[str | None]) -> npt.NDArray[np.int64]:
     return np.where(np.isnat(moments), -1, np.maximum(moments.astype(np.int64), -1))
 
 
-class SegmentRows:
-    """Rows of segments of one kind, read one by one; the files used last stay open."""
-
-    def __init__(self, directory: IndexDirectory, kind: str, keep_open: int = 16) -> None:
-        self._directory = directory
-        self._kind = kind
-        self._keep = keep_open
-        self._open: dict[int, Segment] = {}
-
-    def segment(self, number: int) -> Segment:
-        """An open segment; it is closed when many others have been asked for."""
-        segment = self._open.pop(number, None)
-        if segment is None:
-            segment = Segment(self._directory.segment(self._kind, number))
-        self._open[number] = segment
-        if len(self._open) > self._keep:
-            self._open.pop(next(iter(self._open))).close()
-        return segment
-
-    def close(self) -> None:
-        """Close the files."""
-        for segment in self._open.values():
-            segment.close()
-        self._open = {}
-
-
 def basis(photos: PhotoSet, rows: SegmentRows) -> Vectors:
     """Principal directions of an even sample of the photos' vectors, float32 [D, d]."""
     if not len(photos):
@@ -174,11 +147,8 @@ def scores(photos: PhotoSet, rows: SegmentRows, pairs: Sequence[tuple[int, int]]
     """The exact cosine similarity of each pair of rows."""
     found = []
     for a, b in pairs:
-        one, other = (
-            rows.segment(int(segment)).read(int(row), int(row) + 1)
-            for segment, row in (photos.vectors[a], photos.vectors[b])
-        )
-        found.append(float(cosine(one[0], other)[0]))
+        one, other = (rows.vector(Location(*map(int, photos.vectors[row]))) for row in (a, b))
+        found.append(float(cosine(one, other[np.newaxis])[0]))
     return found
 
 

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from vsearch import files, hashing, images
 from vsearch.catalog import Catalog
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import Settings
 from vsearch.encoders import Encoder
 from vsearch.errors import EncoderError, UsageError
-from vsearch.kinds import Original
+from vsearch.kinds import Original, Seen
 from vsearch.ranking import mixed, normalised
-from vsearch.records import Photo
-from vsearch.segments import Segment
+from vsearch.records import Photo, PhotoFacts
+from vsearch.segmentrows import StoredRows
 
 Vector = npt.NDArray[np.float32]
 Picture = images.Source | Photo
@@ -74,22 +74,25 @@ class Asker:
     """Makes questions for one index.
 
     Args:
-        directory, settings: of the index.
+        rows, settings: of the index.
         catalog: open for reading; pictures whose bytes it knows are not encoded again.
         encoder: loads the encoder; called only when something must be encoded.
+        seen: what pictures look like, as far as it is known.
     """
 
     def __init__(
         self,
-        directory: IndexDirectory,
+        rows: StoredRows,
         settings: Settings,
         catalog: Catalog,
         encoder: Callable[[], Encoder],
+        seen: Seen,
     ) -> None:
-        self._directory = directory
+        self._rows = rows
         self._settings = settings
         self._catalog = catalog
         self._encoder = encoder
+        self._seen = seen
 
     def ask(self, asked: Asked) -> Question:
         """One question from all that is asked.
@@ -126,18 +129,21 @@ class Asker:
         """A photo of the index: its vector and thumbnail lie there."""
         if photo.vector is None:
             raise UsageError(f"{_path(photo)} has no vector, for it failed; see `vsearch status --failed`")
-        with Segment(self._directory.segment("vectors", photo.vector.segment)) as segment:
-            vector: Vector = segment.read_rows([photo.vector.row])[0]
+        vector = self._rows.vectors.vector(photo.vector)
         digests = frozenset([photo.sha256]) if photo.sha256 else frozenset[str]()
         return Question(vector, digests, self._originals(photo), pinned=True)
 
     def _originals(self, photo: Photo) -> Sequence[Original]:
         if photo.thumbnail is None or photo.facts is None:
             return []
-        with Segment(self._directory.segment("thumbnails", photo.thumbnail.segment)) as segment:
-            data = segment.thumbnail(photo.thumbnail.row)
-        hashes = hashing.orientations(images.decode(data, 8, thumbnail=False).picture)
-        return [Original(data, photo.facts, hashes)]
+        place, facts = photo.thumbnail, photo.facts
+
+        def original(key: str) -> Original:
+            data = self._rows.thumbnails.thumbnail(place)
+            hashes = hashing.orientations(images.decode(data, 8, thumbnail=False).picture)
+            return Original(key, data, facts, hashes)
+
+        return [self._seen.originals.get(photo.sha256 or str(photo.id), original)]
 
     def _encoded(
         self, source: images.Source, sha256: str | None, crop: Crop | None, name: str | None
@@ -157,7 +163,8 @@ class Asker:
         if crop is not None:
             return Question(vector)
         digests = frozenset([sha256]) if sha256 else frozenset[str]()
-        original = Original(decoded.thumbnail, decoded.facts, hashing.orientations(decoded.picture))
+        key = sha256 or _key(decoded.thumbnail, decoded.facts)
+        original = Original(key, decoded.thumbnail, decoded.facts, hashing.orientations(decoded.picture))
         return Question(vector, digests, [original], pinned=True)
 
     def _box(self, source: images.Source, crop: Crop, name: str | None) -> images.Box:
@@ -233,6 +240,11 @@ def _bytes_of(picture: images.Source) -> tuple[images.Source, str | None]:
     if isinstance(picture, bytes):
         return picture, files.digest(picture)
     return picture, None
+
+
+def _key(thumbnail: bytes, facts: PhotoFacts) -> str:
+    """Of a picture that came without bytes: the same for the same thumbnail and facts."""
+    return files.digest(thumbnail + repr(facts).encode())
 
 
 def _name_of(picture: images.Source) -> str | None:

@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import files
+from vsearch import files, hashing
 from vsearch.calibration import SAMPLE, Background, background
 from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.errors import IndexDamaged, UsageError
 from vsearch.filters import Condition
-from vsearch.kinds import Kinds
+from vsearch.kinds import Kinds, Seen
 from vsearch.nearest import Nearest, Only, read_vectors
 from vsearch.question import Question
 from vsearch.ranking import cosine, nearness, refined
-from vsearch.records import Answer, Location, Match, Photo
-from vsearch.segments import Segment
+from vsearch.records import Answer, Match, Photo
+from vsearch.segmentrows import StoredRows
 
 Scores = npt.NDArray[np.float64]
 
@@ -79,6 +79,8 @@ class Searcher:
         catalog: open for reading.
         nearest: finds the candidates.
         covered: the catalog sequence that ``nearest`` covers.
+        rows: of the index.
+        seen: what pictures look like, as far as it is known.
     """
 
     def __init__(
@@ -88,6 +90,8 @@ class Searcher:
         catalog: Catalog,
         nearest: Nearest,
         covered: int,
+        rows: StoredRows,
+        seen: Seen,
     ) -> None:
         self._directory = directory
         self._settings = settings
@@ -95,7 +99,8 @@ class Searcher:
         self._nearest = nearest
         self._covered = covered
         self._background: Background | None = None
-        self._kinds = Kinds(self._thumbnail)
+        self._rows = rows
+        self._kinds = Kinds(rows.thumbnails.thumbnail, seen)
 
     def answer(self, question: Question, wanted: Wanted) -> Answer:
         """The best matches, best first; photos with the bytes of a single query picture before all others.
@@ -180,9 +185,11 @@ class Searcher:
         if not question.originals:
             return best
         nearest = pool.nearest(_POOL).tolist()
-        hashes = self._catalog.phashes(nearest)
-        near = [i for i in nearest if any(o.is_near(hashes.get(i)) for o in question.originals)]
-        return list(dict.fromkeys([*best, *near, *nearest[:_ALWAYS_COMPARED]]))
+        known = self._catalog.phashes(nearest)
+        hashed = np.array([i for i in nearest if i in known], np.int64)
+        hashes = np.array([hashing.as_number(known[i]) for i in hashed.tolist()], np.uint64)
+        near = np.any([original.near(hashes) for original in question.originals], axis=0)
+        return list(dict.fromkeys([*best, *hashed[near].tolist(), *nearest[:_ALWAYS_COMPARED]]))
 
     def _ready(self, ids: Sequence[int]) -> dict[int, Photo]:
         found = self._catalog.get_many(ids)
@@ -193,18 +200,14 @@ class Searcher:
         passing = {p.id for p in same} if only is None else set(only.ids.tolist())
         return sorted((p for p in same if p.state == "ready" and p.id in passing), key=_path)
 
-    def _thumbnail(self, place: Location) -> bytes:
-        with Segment(self._directory.segment("thumbnails", place.segment)) as segment:
-            return segment.thumbnail(place.row)
-
     def _exact(self, question: Question, photos: Sequence[Photo]) -> dict[int, float]:
         """Cosines of photos whose vectors were not searched, or whose own is wanted to the last digit."""
         scores = {}
         for photo in photos:
             if photo.vector is None:
                 raise IndexDamaged(f"photo {photo.id} has no vector; run `vsearch check`")
-            with Segment(self._directory.segment("vectors", photo.vector.segment)) as segment:
-                scores[photo.id] = float(cosine(question.vector, segment.read_rows([photo.vector.row]))[0])
+            vector = self._rows.vectors.vector(photo.vector)
+            scores[photo.id] = float(cosine(question.vector, vector[np.newaxis])[0])
         return scores
 
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from vsearch import durable
 from vsearch.catalog import rows
@@ -53,6 +53,7 @@ class Catalog:
         self.path = path
         self.roots = list(roots)
         self._reload_roots = reload_roots
+        self._known: dict[str, tuple[int, Any]] = {}
         if not create and not path.exists():
             raise _damaged(path, "it is missing")
         with self._errors():
@@ -84,7 +85,13 @@ class Catalog:
 
     def count(self, state: Literal["ready", "failed"]) -> int:
         """How many photos are in ``state``."""
-        return self._number("SELECT count(*) FROM photos WHERE state = ?", state)
+
+        def read() -> dict[str, int]:
+            with self._errors():
+                return dict(self._db.execute("SELECT state, count(*) FROM photos GROUP BY state").fetchall())
+
+        counts: dict[str, int] = self._as_of_now("counts", read)
+        return counts.get(state, 0)
 
     def sequence(self) -> int:
         """The number of the last committed change."""
@@ -155,8 +162,13 @@ class Catalog:
             "SELECT camera, count(*) FROM photos WHERE state = 'ready' AND camera IS NOT NULL "
             "GROUP BY camera ORDER BY count(*) DESC, camera"
         )
-        with self._errors():
-            return [(str(camera), int(count)) for camera, count in self._db.execute(query)]
+
+        def read() -> list[tuple[str, int]]:
+            with self._errors():
+                return [(str(camera), int(count)) for camera, count in self._db.execute(query)]
+
+        found: list[tuple[str, int]] = self._as_of_now("cameras", read)
+        return found
 
     def below(self, root: str, folder: str) -> Iterator[Photo]:
         """Every photo under ``folder`` (relative to ``root``; ``""`` for all), streamed by id."""
@@ -282,6 +294,17 @@ class Catalog:
         return [VectorRow(photo_id, Location(segment, row)) for photo_id, segment, row in found]
 
     # -- internal --------------------------------------------------------------------------------
+
+    def _as_of_now(self, name: str, read: Callable[[], Any]) -> Any:
+        """What ``read`` gives, kept until the catalog changes: 20 to 80 ms for all rows of 100,000."""
+        if self._db.in_transaction:
+            return read()
+        sequence = self.sequence()  # first: what a writer adds meanwhile is counted the next time
+        known, value = self._known.get(name, (None, None))
+        if known != sequence:
+            value = read()
+            self._known[name] = sequence, value
+        return value
 
     def _number(self, query: str, *parameters: object) -> int:
         with self._errors():

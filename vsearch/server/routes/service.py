@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,16 +67,8 @@ async def server(service: Served) -> Response:
 @router.get("/api/v1/progress", response_model=schemas.Progress, responses=documented())
 async def progress(service: Served) -> Response:
     """How far indexing is, by this server or by another process; for asking again and again."""
-    found = await service.read(Index.status)
-    return json_response(
-        {
-            "photos": found.photos,
-            "failed": found.failed,
-            "generation": found.generation,
-            "pending": found.pending,
-            "adding": _adding(service.adder),
-        }
-    )
+    held = await service.read(Index.held)
+    return json_response({**asdict(held), "adding": _adding(service.adder)})
 
 
 @router.post(
@@ -94,7 +87,7 @@ async def add(
         raise Problem(403, "adding-off", "this server takes no photos; --allow-add lets it")
     started = time.monotonic()
     pictures = [await upload.read() for upload in file]
-    folder = root_of((await service.read(Index.status)).roots, root)
+    folder = root_of(await service.read(Index.roots), root)
     names = [upload.filename or "upload" for upload in file]
     paths, skipped = await service.decode(lambda _: _saved(adder, folder, names, pictures))
     if not paths:
@@ -178,7 +171,7 @@ async def log_out() -> Response:
 @router.get("/healthz", response_model=schemas.Health, responses=documented())
 async def healthz(service: Served) -> Response:
     """Whether the index can be read: 200, or 503 with the reason."""
-    generation = (await service.read(Index.status)).generation
+    generation = (await service.read(Index.held)).generation
     return json_response({"status": "ok", "generation": generation})
 
 
@@ -187,7 +180,7 @@ async def healthz(service: Served) -> Response:
 )
 async def metrics(service: Served) -> Response:
     """Metrics for Prometheus."""
-    found = await service.read(Index.status)
+    found = await service.read(Index.held)
     service.metrics.set_index(found.photos, found.failed, found.generation, found.pending)
     service.metrics.set_running("readers", service.readers.running)
     service.metrics.set_running("decoders", service.decoders.running)
