@@ -135,8 +135,9 @@ class Browsable(Answering):
         return self._bundle.has_text
 
     def ready(self) -> bool:
-        """Open what queries need, ahead of the first one; ``False`` while there are no photos."""
-        return self._reading().count("ready") != 0 and self._follow() is not None
+        """Answer a query, so that the next one finds all open and imported; ``False`` without photos."""
+        some = self.page(limit=1, newest=True)
+        return bool(some and self.query(some[0], k=1))
 
     def sibling(self) -> Self:
         """Another one for another thread; both share the loaded encoder and what photos look like."""

@@ -184,3 +184,50 @@ def test_nothing_is_wider_than_the_window(
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= size[0]
     tab.context.close()
+
+
+def test_back_shows_what_was_left(tab: Tab) -> None:
+    tab.page.mouse.wheel(0, 1500)
+    tab.page.wait_for_timeout(300)
+    card = tab.page.locator(".card .pick:visible").nth(50)
+    card.scroll_into_view_if_needed()
+    top, count = tab.page.evaluate("scrollY"), tab.cards().count()
+    assert top > 300
+    name = card.get_attribute("aria-label")
+    card.click()
+    tab.found()
+    assert tab.page.evaluate("scrollY") == 0
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    tab.page.go_back()
+    playwright.expect(tab.page.locator("#summary")).to_contain_text("88 photos")
+    assert tab.page.evaluate("scrollY") == top
+    assert tab.cards().count() == count
+    assert tab.page.evaluate("document.activeElement.getAttribute('aria-label')") == name
+    assert [url for url in asked if "/photos?" in url] == []
+
+
+def test_back_from_the_large_view_leaves_the_list_alone(tab: Tab) -> None:
+    tab.page.mouse.wheel(0, 800)
+    tab.page.wait_for_timeout(300)
+    tab.cards().nth(30).locator(".pick").focus()
+    top = tab.page.evaluate("scrollY")
+    tab.page.keyboard.press("v")
+    playwright.expect(tab.page.locator("#viewer")).to_be_visible()
+    tab.page.go_back()
+    playwright.expect(tab.page.locator("#viewer")).to_be_hidden()
+    assert tab.page.evaluate("scrollY") == top
+
+
+def test_back_to_duplicates(tab: Tab) -> None:
+    tab.page.get_by_role("link", name="Duplicates").click()
+    groups = tab.page.locator(".group")
+    playwright.expect(groups.nth(2)).to_be_visible(timeout=60_000)
+    tab.page.wait_for_load_state("networkidle")
+    count = groups.count()
+    tab.page.get_by_role("link", name="Photos", exact=True).click()
+    playwright.expect(tab.cards().first).to_be_visible()
+    tab.page.go_back()
+    playwright.expect(groups).to_have_count(count)
+    groups.nth(1).locator(".picture").first.click()
+    playwright.expect(tab.page.locator("#viewer")).to_be_visible()

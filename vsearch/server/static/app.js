@@ -11,9 +11,11 @@ import { filtersOf, isQuery, read, requestOf, resultsKey, viewOf, write } from "
 import { Viewer } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
-const firstPage = 60;
+const [firstPage, nextPages] = [60, 240]; // of the list
+const mostLeft = 8;
 const largestPage = 1000;
 const mostPictures = 16;
+const left = new Map(); // results as they were left, by address: for Back
 const sent = new Map(); // uploads of this page, to be sent again when the server has dropped them
 
 let state = read();
@@ -35,6 +37,7 @@ const adding = new Adding(progress, async (text) => {
 // Show the same once more: the photos have changed.
 function again() {
   shown = null;
+  left.clear();
   return Promise.all([progress.forget(), render()]);
 }
 
@@ -68,14 +71,15 @@ async function sendAgain() {
 
 // -- what is shown -------------------------------------------------------------------------------
 
-async function render() {
+async function render(back = false) {
+  const same = shown === resultsKey(state);
+  if (!same) leave(); // first: what follows moves the photos
   showFilters();
   showPictures();
   if (state.photo) guarded(() => viewer.open(state.photo));
   else viewer.close();
-  if (shown === resultsKey(state)) return;
+  if (same) return;
   shown = resultsKey(state);
-  scrollTo(0, 0);
   started = performance.now();
   const view = viewOf(state);
   for (const link of document.querySelectorAll("[data-view]")) {
@@ -85,10 +89,28 @@ async function render() {
   byId("results").hidden = byId("end").hidden = view !== "photos";
   byId("groups").hidden = view !== "duplicates";
   byId("map").hidden = view !== "map";
+  if (back && left.has(shown)) return resume(left.get(shown));
+  scrollTo(0, 0);
   if (view === "duplicates") return guarded(() => duplicates.show(state.under));
   if (view === "map") return guarded(() => map.show(filtersOf(state)));
   say("Searching\u2026");
   await guarded(() => grid.restart(isQuery(state) ? matches() : listing()));
+}
+
+// What is shown is kept for Back: the last few, each as long as somebody scrolled.
+function leave() {
+  if (shown === null) return;
+  const view = viewOf(read(new URL(shown, location).search));
+  const kept = view === "photos" ? grid.left() : view === "duplicates" ? duplicates.left() : null;
+  left.delete(shown);
+  if (kept) left.set(shown, { view, kept, top: scrollY, said: byId("summary").textContent });
+  if (left.size > mostLeft) left.delete(left.keys().next().value);
+}
+
+function resume({ view, kept, top, said }) {
+  say(said);
+  (view === "photos" ? grid : duplicates).resume(kept);
+  scrollTo(0, top);
 }
 
 // Pages of growing size: the whole of a long answer then costs about twice its last page.
@@ -117,18 +139,27 @@ function listing() {
   let ended = false;
   return async () => {
     if (ended) return null;
-    const options = new URLSearchParams({ newest: "true", limit: "240", ...filtersOf(asked) });
+    const options = new URLSearchParams({ newest: "true", limit: after ? nextPages : firstPage, ...filtersOf(asked) });
     if (after) options.set("after", after);
+    else if (!isFiltered(asked)) guarded(() => sayHeld(asked)); // beside it: the photos need not wait for it
     const page = await call(`photos?${options}`);
-    if (!after) await sayHeld();
+    if (!after && isFiltered(asked)) sayPassing(page);
     after = page.next;
     ended = !page.next;
     return page.photos;
   };
 }
 
-async function sayHeld() {
-  const held = await call("status");
+const isFiltered = (asked) => Object.keys(filtersOf(asked)).length > 0;
+
+function sayPassing({ photos, next }) {
+  const count = next ? "These photos pass" : photos.length === 1 ? "1 photo passes" : `${photos.length} photos pass`;
+  say(photos.length ? `${count} the filters, newest first. Pick one to see what looks like it.` : "No photo passes the filters.");
+}
+
+async function sayHeld(asked) {
+  const held = await call("progress");
+  if (shown !== resultsKey(asked)) return;
   const waiting = held.pending ? `, ${held.pending.toLocaleString()} changes being published` : "";
   const failed = held.failed ? `, ${held.failed.toLocaleString()} could not be read` : "";
   say(held.photos ? `${held.photos.toLocaleString()} photos${waiting}${failed}. Pick one to see what looks like it.`
@@ -285,8 +316,9 @@ async function begin() {
 function listen() {
   addEventListener("popstate", () => {
     state = read();
-    render();
+    render(true);
   });
+  history.scrollRestoration = "manual"; // the results come later than the browser scrolls
   for (const id of ["file", "take"]) {
     byId(id).addEventListener("change", (event) => searchBy(event.target.files).finally(() => (event.target.value = "")));
   }

@@ -33,6 +33,17 @@ export class Duplicates {
     await this.more(0);
   }
 
+  // All that is shown, for `resume`.
+  left() {
+    return this.place.childElementCount ? { nodes: [...this.place.childNodes], within: this.within, turn: this.turn } : null;
+  }
+
+  // Show what was `left` as it was.
+  resume({ nodes, within, turn }) {
+    [this.within, this.turn] = [within, turn];
+    this.place.replaceChildren(...nodes);
+  }
+
   async more(offset) {
     const { turn } = this;
     const asked = new URLSearchParams({ limit: perPage, offset });

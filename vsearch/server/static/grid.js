@@ -31,13 +31,30 @@ export class Grid {
 
   // Show what `more()` gives, page after page, until it gives null.
   restart(more) {
+    this.clear(more);
+    return this.fill();
+  }
+
+  clear(more) {
     this.near.disconnect();
     this.place.replaceChildren();
-    this.items = [];
-    this.chunks = new Map();
-    this.more = more;
-    this.loading = false;
-    return this.fill();
+    [this.items, this.chunks, this.more, this.loading] = [[], new Map(), more, false];
+  }
+
+  // All that is shown, for `resume`.
+  left() {
+    const { items, chunks, more } = this;
+    const at = this.place.contains(document.activeElement) ? document.activeElement : null;
+    return items.length ? { items, chunks, more, at } : null;
+  }
+
+  // Show what was `left` as it was.
+  resume({ items, chunks, more, at }) {
+    this.clear(more);
+    [this.items, this.chunks] = [items, chunks];
+    this.place.append(...chunks.keys());
+    for (const chunk of chunks.keys()) this.near.observe(chunk);
+    at?.focus({ preventScroll: true });
   }
 
   async fill() {
@@ -45,8 +62,13 @@ export class Grid {
     if (!more || this.loading) return;
     this.loading = true;
     try {
-      const items = await more();
-      if (more !== this.more) return; // another search began meanwhile
+      more.coming ??= more(); // kept until it is shown, for whoever leaves meanwhile may come back
+      const items = await more.coming.catch((error) => {
+        more.coming = null;
+        throw error;
+      });
+      if (more !== this.more) return; // something else is shown meanwhile
+      more.coming = null;
       if (items === null) this.more = null;
       else this.append(items);
     } finally {
