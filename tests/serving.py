@@ -26,11 +26,13 @@ class Server:
         environment: more variables.
     """
 
+    program: tuple[str, ...] = ("-m", "vsearch")
+
     def __init__(self, index: Path, *arguments: str, port: int = 0, **environment: str) -> None:
         command = ["serve", "--index", str(index), "--port", str(port), *arguments]
         inherited = {n: v for n, v in os.environ.items() if not n.startswith("VSEARCH_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vsearch", *command],
+            [sys.executable, *self.program, *command],
             cwd=ROOT,
             env={**inherited, **environment},
             stderr=subprocess.PIPE,
@@ -64,6 +66,15 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.communicate(timeout=60)[1] or ""
+
+
+class GraphServer(Server):
+    """A server that answers from the collection, however small the index is."""
+
+    program = (
+        "-c",
+        "import vsearch.answering; vsearch.answering.SCAN_BYTES = 0; from vsearch.cli import main; main()",
+    )
 
 
 def eventually(condition: object, seconds: float = 30.0) -> None:

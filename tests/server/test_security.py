@@ -20,6 +20,7 @@ from tests import album
 from tests.conftest import Run
 from tests.serving import Server
 from vsearch.errors import UsageError
+from vsearch.server.app import create_app
 from vsearch.server.options import Options
 from vsearch.server.problems import Problem
 from vsearch.server.security import COOKIE, Guard
@@ -220,10 +221,11 @@ def test_every_answer_has_the_headers(server: Server, url: str) -> None:
 # -- uploads -------------------------------------------------------------------------------------
 
 
-def png(width: int, height: int) -> bytes:
+def png(width: int, height: int, pixels: bytes = bytes(100), text: bytes = b"") -> bytes:
     """A PNG that claims a size; a few bytes, whatever it would decode to."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b""))
+    said = [(b"zTXt", b"k\0\0" + zlib.compress(text))] if text else []
+    parts = ((b"IHDR", header), *said, (b"IDAT", zlib.compress(pixels)), (b"IEND", b""))
     chunks = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
@@ -234,6 +236,15 @@ def test_megapixels_are_bounded_before_decoding(server: Server, url: str) -> Non
         answer = http.post(url, files={"image": png(10_000, 5_001)})
     assert answer.status_code == 422
     assert "megapixel" in answer.json()["detail"]
+
+
+def test_text_that_unpacks_to_too_much_is_refused(server: Server) -> None:
+    data = png(8, 8, bytes(8 * 25), text=bytes(2**27))
+    assert len(data) < 2**18
+    with server.http() as http:
+        answer = http.post("/api/v1/query/upload", files={"image": data})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("upload: damaged")
 
 
 def test_a_photo_of_fifty_megapixels_is_answered(server: Server) -> None:
@@ -324,6 +335,26 @@ def test_beyond_the_queue_the_answer_is_503(index: vsearch.Index) -> None:
         assert response.status_code == 503
         assert response.headers["retry-after"] == "1"
         assert json.loads(bytes(response.body))["detail"].startswith("too many uploads")
+
+
+def test_uploads_beyond_the_queue_are_told_to_come_again(served_index: Path, served_photos: Path) -> None:
+    app = create_app(vsearch.Index.open(served_index), Options(decoders=1, waiting=1))
+    data = (served_photos / "day0" / "photo000.png").read_bytes()
+
+    async def crowd() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            send = [http.post("/api/v1/query/upload", files={"image": data}) for _ in range(8)]
+            return await asyncio.gather(*send)
+
+    answers = asyncio.run(crowd())
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 2 <= len(answers) - len(refused) < 8
+    for answer in refused:
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json()["type"] == "urn:vsearch:problem:busy"
+    app.state.service.decoders.close()
+    app.state.service.readers.close()
 
 
 def test_the_slot_of_a_client_that_left_is_free_when_its_work_ends(index: vsearch.Index) -> None:

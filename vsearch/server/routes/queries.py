@@ -109,7 +109,12 @@ async def _answer(asked: schemas.QueryRequest, service: Service) -> Response:
 
     # Only a picture that must be decoded has to queue for a decoder.
     run = service.decode if kept or asked.crop or asked.text else service.read
-    return json_response(await run(answer))
+    try:
+        return json_response(await run(answer))
+    except PhotoError as error:
+        if error.path != images.name_of(b""):
+            raise  # a photo of the index, which has a path
+        raise PhotoError("upload", error.reason, error.remedy) from error
 
 
 def _kept(service: Service, name: str) -> bytes:
