@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from tests.server.tab import Tab
 
 
+def indexed(photos: Path, encoder: Path) -> Path:
+    """An index of ``photos``, beside them."""
+    path = photos.with_suffix(".vsearch")
+    with vsearch.Index.create(path, encoder=encoder) as index:
+        index.add(photos)
+    return path
+
+
 @pytest.fixture(scope="package")
 def served_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served") / "photos"
@@ -30,10 +38,7 @@ def served_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def served_index(served_photos: Path, toy_encoder: Path) -> Path:
-    path = served_photos.parent / "served.vsearch"
-    with vsearch.Index.create(path, encoder=toy_encoder) as index:
-        index.add(served_photos)
-    return path
+    return indexed(served_photos, toy_encoder)
 
 
 @pytest.fixture(scope="package")
@@ -60,10 +65,7 @@ def album_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def album_index(album_photos: Path, toy_encoder: Path) -> Path:
-    path = album_photos.parent / "album.vsearch"
-    with vsearch.Index.create(path, encoder=toy_encoder) as index:
-        index.add(album_photos)
-    return path
+    return indexed(album_photos, toy_encoder)
 
 
 @pytest.fixture(scope="module")

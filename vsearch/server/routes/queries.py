@@ -86,24 +86,11 @@ async def _answer(asked: schemas.QueryRequest, service: Service) -> Response:
         for data in kept.values():
             images.measure(data, limit, name="upload")
         pictures: dict[str, Picture] = {n: kept.get(n) or found(index.photo(n), n) for n in names}
+        plus, minus = ([pictures[name] for name in part] for part in (asked.images, asked.minus))
         wanted = asked.k + asked.offset
-        matches = index.query(
-            images=[pictures[name] for name in asked.images],
-            minus=[pictures[name] for name in asked.minus],
-            weights=asked.weights,
-            minus_weights=asked.minus_weights,
-            text=asked.text,
-            text_weight=asked.text_weight,
-            crop=asked.crop,
-            where=asked.where,
-            under=asked.under,
-            since=asked.since,
-            until=asked.until,
-            expand=asked.expand,
-            min_score=asked.min_score,
-            min_match=asked.min_match,
-            k=wanted,
-        )
+        # All other members are called as what Index.query takes.
+        rest = asked.model_dump(exclude={"images", "minus", "k", "offset"})
+        matches = index.query(images=plus, minus=minus, k=wanted, **rest)
         here = [asdict(match) for match in matches[asked.offset :]]
         return {"matches": here, "more": len(matches) == wanted}
 

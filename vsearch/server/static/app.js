@@ -141,8 +141,8 @@ function listing() {
     if (ended) return null;
     const options = new URLSearchParams({ newest: "true", limit: after ? nextPages : firstPage, ...filtersOf(asked) });
     if (after) options.set("after", after);
-    else if (!isFiltered(asked)) guarded(() => sayHeld(asked)); // beside it: the photos need not wait for it
-    const page = await call(`photos?${options}`);
+    const counts = !after && !isFiltered(asked) && sayHeld(asked);
+    const [page] = await Promise.all([call(`photos?${options}`), counts]);
     if (!after && isFiltered(asked)) sayPassing(page);
     after = page.next;
     ended = !page.next;
@@ -159,6 +159,7 @@ function sayPassing({ photos, next }) {
 
 async function sayHeld(asked) {
   const held = await call("progress");
+  progress.showing(held); // what comes in from now on is new
   if (shown !== resultsKey(asked)) return;
   const waiting = held.pending ? `, ${held.pending.toLocaleString()} changes being published` : "";
   const failed = held.failed ? `, ${held.failed.toLocaleString()} could not be read` : "";

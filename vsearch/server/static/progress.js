@@ -18,6 +18,11 @@ export class Progress {
     document.addEventListener("visibilitychange", () => document.hidden || this.ask());
   }
 
+  // What the page shows, unless that is known.
+  showing(found) {
+    this.shown ??= found;
+  }
+
   // What is in the index now is what the page shows.
   forget() {
     this.shown = null;
@@ -39,7 +44,7 @@ export class Progress {
   }
 
   show(found) {
-    this.shown ??= found;
+    this.showing(found);
     const under = this.under(found);
     const fresh = found.generation !== this.shown.generation;
     const more = found.photos - this.shown.photos;
