@@ -15,10 +15,11 @@ from typing import Any, Literal, Self
 from vsearch import durable
 from vsearch.catalog import rows
 from vsearch.catalog.change import Change
+from vsearch.catalog.errors import damaged, explained
 from vsearch.catalog.rows import SegmentKind, SegmentRow, VectorRow
 from vsearch.catalog.scan import Scan
 from vsearch.catalog.sizes import Sizes
-from vsearch.errors import IndexDamaged, StorageError, VersionMismatch
+from vsearch.errors import VersionMismatch
 from vsearch.records import Location, Photo
 
 FORMAT_VERSION = 1
@@ -55,7 +56,7 @@ class Catalog:
         self._reload_roots = reload_roots
         self._known: dict[str, tuple[int, Any]] = {}
         if not create and not path.exists():
-            raise _damaged(path, "it is missing")
+            raise damaged(path, "it is missing")
         with self._errors():
             self._db = sqlite3.connect(
                 _uri(path, read_only),
@@ -310,7 +311,7 @@ class Catalog:
         with self._errors():
             row = self._db.execute(query, parameters).fetchone()
         if row is None or not isinstance(row[0], int):
-            raise _damaged(self.path, "a row of its own bookkeeping is missing or wrong")
+            raise damaged(self.path, "a row of its own bookkeeping is missing or wrong")
         return row[0]
 
     def _one(self, condition: str, *parameters: object) -> Photo | None:
@@ -336,7 +337,7 @@ class Catalog:
     def _photo(self, row: rows.Row) -> Photo:
         *values, checksum = row
         if rows.checksum(values) != checksum:
-            raise _damaged(self.path, f"the checksum of photo {row[0]} does not match")
+            raise damaged(self.path, f"the checksum of photo {row[0]} does not match")
         return rows.photo_of(values, self._root_path(row[1]))
 
     def _root(self, root: str) -> int:
@@ -346,7 +347,7 @@ class Catalog:
         if number >= len(self.roots) and self._reload_roots is not None:
             self.roots = self._reload_roots()
         if not 0 <= number < len(self.roots):
-            raise _damaged(self.path, f"a photo belongs to root {number}, which index.json lacks")
+            raise damaged(self.path, f"a photo belongs to root {number}, which index.json lacks")
         return self.roots[number]
 
     def _has_schema(self) -> bool:
@@ -371,22 +372,8 @@ class Catalog:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
-            raise self._operational(error) from error
         except sqlite3.DatabaseError as error:
-            raise _damaged(self.path, str(error)) from error
-
-    def _operational(self, error: sqlite3.OperationalError) -> IndexDamaged | StorageError:
-        reason = str(error)
-        if "no such" in reason or "malformed" in reason:
-            return _damaged(self.path, reason)
-        if "readonly" in reason:
-            reason = "a killed run left a change half made, and this user may not mend it"
-            remedy = "run `vsearch status` once as a user who may write there"
-            return StorageError(f"cannot use {self.path}: {reason}; {remedy}")
-        return StorageError(
-            f"cannot use {self.path}: {reason}; check that the disk is neither full nor read-only"
-        )
+            raise explained(self.path, error) from error
 
 
 def _uri(path: Path, read_only: bool) -> str:
@@ -395,7 +382,3 @@ def _uri(path: Path, read_only: bool) -> str:
     # A reader that may write opens for writing too: only so can it roll back what a killed writer left.
     writable = not read_only or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
     return f"file:{quote(os.fsencode(path.absolute()))}" + ("" if writable else "?mode=ro")
-
-
-def _damaged(path: Path, why: str) -> IndexDamaged:
-    return IndexDamaged(f"{path} is damaged: {why}; run `vsearch rebuild` to make it anew from the vectors")
