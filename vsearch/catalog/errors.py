@@ -9,7 +9,7 @@ from vsearch.errors import IndexDamaged, StorageError
 
 
 def explained(path: Path, error: sqlite3.DatabaseError) -> IndexDamaged | StorageError:
-    """Our error for SQLite's: the catalog at ``path`` is damaged, or the disk or its permissions are wrong."""
+    """Our error for SQLite's: the catalog at ``path`` is damaged, or the disk or a permission is wrong."""
     reason = str(error)
     if not isinstance(error, sqlite3.OperationalError) or "no such" in reason or "malformed" in reason:
         return damaged(path, reason)
