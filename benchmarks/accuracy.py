@@ -213,11 +213,11 @@ def pictures(target: Path, queries: int = 12) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         album, row = Path(scratch, "album"), Path(scratch, "row.png")
         sample_album.make(album)
-        asked = [path for path in sample_album.sources() if Image.open(path).mode == "RGB"]
+        asked = sorted(sample_album.sources(), key=lambda path: Image.open(path).mode != "RGB")[:queries]
         rows = []
         with Index.create(Path(scratch, "i.vsearch")) as index:
             index.add(album)
-            for path in asked[:: max(1, len(asked) // queries)][:queries]:
+            for path in asked:
                 matches = index.query(path, k=5)
                 write_montage(row, path.name, images.decode(path, 8).thumbnail, matches, index.thumbnail)
                 rows.append(Image.open(row).convert("RGB").reduce(2))

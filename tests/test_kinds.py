@@ -78,15 +78,22 @@ def test_variants_come_before_photos_that_score_higher(toy_encoder: Path, tmp_pa
         pattern = random.integers(60, 190, (12, 12, 3), np.uint8)
         picture = Image.fromarray(pattern).resize((240, 240), Image.Resampling.BICUBIC)
         picture.save(tmp_path / "photos" / f"{number:02d}.png")
+    altered = Image.open(tmp_path / "photos" / "17.png").transpose(Image.Transpose.ROTATE_90)
+    Image.open(tmp_path / "photos" / "08.png").transpose(Image.Transpose.ROTATE_90).save(
+        tmp_path / "photos" / "08-turned.png"
+    )
     with vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder) as index:
         index.add(tmp_path / "photos")
-        altered = Image.open(tmp_path / "photos" / "17.png").transpose(Image.Transpose.ROTATE_90)
+        known = index.query(tmp_path / "photos" / "08.png", k=3)
         plain = index.query(altered, k=5, expand=False)
         refined = index.query(altered, k=5)
     assert "17.png" not in {Path(m.path).name for m in plain}
     assert (Path(refined[0].path).name, refined[0].kind) == ("17.png", "variant")
     assert refined[1].kind == "similar" and refined[1].cosine > refined[0].cosine
     assert [m.score for m in refined] == sorted((m.score for m in refined), reverse=True)
+    assert [m.kind for m in known] == ["identical", "variant", "similar"]
+    assert Path(known[1].path).name == "08-turned.png"
+    assert known[1].score < known[0].score  # it is lifted above the similar ones alone
 
 
 def test_without_opencv_crops_are_similar(command: Run, album: vsearch.Index, tmp_path: Path) -> None:

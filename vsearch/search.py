@@ -61,9 +61,12 @@ class _Pool:
     scores: Scores
     plain: Scores
 
-    def led_by(self, ids: Collection[int]) -> _Pool:
-        """The same with these before all others."""
-        order = np.argsort(~np.isin(self.ids, list(ids)), kind="stable")
+    def led_by(self, *groups: Collection[int]) -> _Pool:
+        """The same with these ids before all others, one group after the other."""
+        place = np.full(len(self.ids), len(groups))
+        for number, ids in enumerate(groups):
+            place[np.isin(self.ids, list(ids))] = number
+        order = np.argsort(place, kind="stable")
         return _Pool(self.ids[order], _lifted(self.plain[order]), self.plain[order])
 
     def nearest(self, count: int) -> npt.NDArray[np.int64]:
@@ -166,10 +169,10 @@ class Searcher:
         exact |= self._exact(question, twins)
         plain = dict(zip(pool.ids.tolist(), pool.plain.tolist(), strict=True)) | exact
         kinds = self._kinds.of(question.digests, question.originals, list(photos.values()), plain)
-        if refine and question.pinned and self._settings.metric == "cosine":
-            pool = pool.led_by([i for i, kind in kinds.items() if kind == "variant"])
-        scores = dict(zip(pool.ids.tolist(), pool.scores.tolist(), strict=True)) | exact
         first = [photo.id for photo in twins]
+        if refine and question.pinned and self._settings.metric == "cosine":
+            pool = pool.led_by(first, [i for i, kind in kinds.items() if kind == "variant"])
+        scores = dict(zip(pool.ids.tolist(), pool.scores.tolist(), strict=True)) | exact
         best = first + [i for i in pool.ids.tolist() if i in photos and i not in first]
         return [
             Match(rank, _path(photos[i]), scores[i], kinds[i], str(i), plain[i])
