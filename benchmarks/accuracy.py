@@ -58,16 +58,6 @@ Vectors = npt.NDArray[np.float32]
 Score = Callable[[Vectors, Vectors], npt.NDArray[np.floating]]
 
 
-def smoothing_alone(query: Vectors, pool: Vectors) -> npt.NDArray[np.floating]:
-    """The plain query against smoothed vectors."""
-    return ranking.cosine(query, ranking.smoothed(pool))
-
-
-def expansion_alone(query: Vectors, pool: Vectors) -> npt.NDArray[np.floating]:
-    """The expanded query against the vectors as they are."""
-    return ranking.cosine(ranking.expanded(query, pool), pool)
-
-
 def reciprocal(query: Vectors, pool: Vectors) -> npt.NDArray[np.floating]:
     """Smoothing with those neighbours alone that have each other among their nearest."""
     near = pool @ pool.T
@@ -83,8 +73,8 @@ def reciprocal(query: Vectors, pool: Vectors) -> npt.NDArray[np.floating]:
 
 STEPS: dict[str, Score] = {
     "plain cosine": ranking.cosine,
-    "query expansion alone": expansion_alone,
-    "smoothing alone": smoothing_alone,
+    "query expansion alone": ranking.RANKINGS["expanded"],
+    "smoothing alone": ranking.RANKINGS["smoothed"],
     "both, reciprocal neighbours": reciprocal,
     "**both (the default)**": ranking.refined,
 }

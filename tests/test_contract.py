@@ -71,6 +71,7 @@ def test_the_client_has_the_methods_of_the_index() -> None:
         "rebuild",
         "reencode",
         "is_busy",
+        "evaluate",
     }
     within = {
         "path",

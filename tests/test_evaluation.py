@@ -10,9 +10,10 @@ import pytest
 from sklearn.metrics import average_precision_score
 from sklearn.metrics.pairwise import cosine_similarity
 
+import vsearch
 from tests import album
 from tests.conftest import Run
-from vsearch import evaluation, labels
+from vsearch import evaluation, labels, ranking
 from vsearch.alterations import ALTERATIONS
 from vsearch.baselines import BASELINES
 from vsearch.comparison import approximate_recall
@@ -108,6 +109,19 @@ def test_evaluate_by_folder(command: Run, photos: Path, toy_encoder: Path, tmp_p
     assert "right" in page and "http:" not in page
 
 
+def test_an_index_measures_itself_as_the_command_does(
+    command: Run, photos: Path, toy_encoder: Path, tmp_path: Path
+) -> None:
+    with vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder) as index:
+        index.add(photos)
+        found = index.evaluate("folder", rankings=["plain", "smoothed"])
+    rankings = ("--ranking", "plain", "--ranking", "smoothed", "--json")
+    done = command("evaluate", photos, "--labels", "folder", "--encoder", toy_encoder, *rankings)
+    for line in map(json.loads, done.stdout.splitlines()):
+        assert line["mean_average_precision"] == pytest.approx(found[line["ranking"]].mean_average_precision)
+    assert set(found) == {"plain", "smoothed"}
+
+
 def test_evaluate_by_itself(command: Run, photos: Path, toy_encoder: Path) -> None:
     done = command("evaluate", photos, "--self", "--encoder", toy_encoder, "--json")
     assert done.returncode == 0, done.stderr
@@ -122,6 +136,7 @@ def test_evaluate_by_itself(command: Run, photos: Path, toy_encoder: Path) -> No
     [
         ((), b"either --labels folder|REGEX|CSV, or --self"),
         (("--labels", "."), b"different labels; measuring needs at least two"),
+        (("--labels", "folder", "--ranking", "best"), b"rankings are plain, expanded, smoothed, refined"),
         (("--labels", "folder", "--baseline", "guess"), b"baselines are pixels, colour, dhash"),
         (("--labels", "folder", "--encoder", "pet160"), b"vsearch train PHOTOS --encoder pet160"),
     ],
@@ -133,3 +148,19 @@ def test_evaluate_says_what_is_wrong(
     assert done.returncode == 2
     assert message in done.stderr.replace(b"\n", b" ")
     assert done.stdout == b""
+
+
+def test_rankings_are_those_of_queries_without_the_photo_itself() -> None:
+    random = np.random.default_rng(0)
+    centres = random.standard_normal((3, 16))
+    vectors = np.repeat(centres, 20, axis=0) + random.standard_normal((60, 16))
+    vectors = ranking.normalised(vectors.astype(np.float32))
+    for name, score in ranking.RANKINGS.items():
+        for query, found in enumerate(evaluation.rankings(vectors, name)):
+            assert sorted([query, *found.tolist()]) == list(range(60))
+            others = np.delete(np.arange(60), query)
+            scores = dict(zip(others.tolist(), score(vectors[query], vectors[others]), strict=True))
+            assert np.all(np.diff([scores[row] for row in found.tolist()]) <= 1e-6)
+    labels = [str(row // 20) for row in range(60)]
+    plain, refined = (evaluation.quality(vectors, labels, by=name) for name in ("plain", "refined"))
+    assert refined.mean_average_precision > plain.mean_average_precision

@@ -44,25 +44,33 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """One contestant on labelled photos.
+    """One contestant on labelled photos, ranked in one way.
 
     Attributes:
+        ranking: one of :data:`vsearch.ranking.RANKINGS`.
         bytes_a_vector: as float32.
         images_per_second: decoding and encoding together, on all cores.
         nearest: int64 [N, k], the rows of each photo's nearest others.
     """
 
     name: str
+    ranking: str
     dimension: int
     bytes_a_vector: int
     images_per_second: float
     quality: Quality
     nearest: npt.NDArray[np.int64]
 
+    @property
+    def title(self) -> str:
+        """What people read."""
+        return self.name if self.ranking == "plain" else f"{self.name}, {self.ranking}"
+
     def as_json(self) -> dict[str, Any]:
         """The line that ``evaluate --json`` prints."""
         return {
             "encoder": self.name,
+            "ranking": self.ranking,
             "dimension": self.dimension,
             "bytes_a_vector": self.bytes_a_vector,
             "images_per_second": round(self.images_per_second, 2),
@@ -132,24 +140,38 @@ def readable(
     return good, bad
 
 
-def compare(contestant: Contestant, photos: Sequence[FileStat], labels: Sequence[str], k: int) -> Result:
-    """Leave-one-out over labelled photos; all vectors are in memory, N * D * 4 bytes.
+def compare(
+    contestant: Contestant,
+    photos: Sequence[FileStat],
+    labels: Sequence[str],
+    k: int,
+    rankings: Sequence[str] = ("plain",),
+) -> list[Result]:
+    """Leave-one-out over labelled photos, a result for each of ``rankings``.
+
+    All vectors are in memory, N * D * 4 bytes.
 
     Raises:
         PhotoError: a photo vanished since :func:`readable` saw it.
+        UsageError: there is no such ranking.
     """
+    evaluation.check(rankings)
     started = time.perf_counter()
     vectors = _vectors(contestant, photos)
     seconds = time.perf_counter() - started
     width = min(max(k, 10), len(photos) - 1)
-    return Result(
-        contestant.name,
-        contestant.dimension,
-        4 * contestant.dimension,
-        len(photos) / seconds,
-        evaluation.quality(vectors, labels, k),
-        np.stack(list(evaluation.nearest(vectors, width))),
-    )
+    return [
+        Result(
+            contestant.name,
+            by,
+            contestant.dimension,
+            4 * contestant.dimension,
+            len(photos) / seconds,
+            evaluation.quality(vectors, labels, k, by),
+            np.stack(list(evaluation.nearest(vectors, width, by))),
+        )
+        for by in rankings
+    ]
 
 
 def compare_with_itself(contestant: Contestant, photos: Sequence[FileStat]) -> SelfResult:

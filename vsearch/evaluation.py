@@ -1,8 +1,8 @@
 """How good a ranking is: precision, recall and average precision, leave-one-out.  Arrays in, numbers out.
 
-Every photo is the query once, and all others are ranked for it by cosine similarity.  A photo is relevant
-to a query if both have one label; R is how many are.  With rel(r) = 1 where the r-th photo of the ranking
-is relevant, and 0 elsewhere:
+Every photo is the query once, and all others are ranked for it, by cosine similarity unless told otherwise.
+A photo is relevant to a query if both have one label; R is how many are.  With rel(r) = 1 where the r-th
+photo of the ranking is relevant, and 0 elsewhere:
 
     P@k      = (1/k) * sum of rel(r) for r = 1..k
     recall@k = (1/R) * sum of rel(r) for r = 1..k
@@ -14,13 +14,14 @@ relevant photo are left out of the means.  Ties are broken by position.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from vsearch.ranking import normalised
+from vsearch.errors import UsageError
+from vsearch.ranking import RANKINGS, Ranking, normalised, scores_by
 
 Vectors = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -47,11 +48,29 @@ class Quality:
     mean_average_precision: float
 
 
-def rankings(vectors: Vectors) -> Iterator[Integers]:
+def rankings(vectors: Vectors, by: str = "plain") -> Iterator[Integers]:
     """For each row of ``vectors`` (float32 [N, D]) all others, most similar first: int64 [N - 1], N times.
 
-    Memory is 256 * N numbers beside the vectors.
+    Args:
+        by: one of :data:`vsearch.ranking.RANKINGS`; a photo is no part of its own neighbourhood.
+
+    Memory is 256 * N numbers beside the vectors; and 2,000 * 2,000 for another ranking than the plain one.
     """
+    return _plain_rankings(vectors) if by == "plain" else _rankings_by(RANKINGS[by], vectors)
+
+
+def check(rankings: Iterable[str]) -> None:
+    """Refuse names that are no rankings.
+
+    Raises:
+        UsageError: one of them is none.
+    """
+    for name in rankings:
+        if name not in RANKINGS:
+            raise UsageError(f"rankings are {', '.join(RANKINGS)}; received {name!r}")
+
+
+def _plain_rankings(vectors: Vectors) -> Iterator[Integers]:
     unit = normalised(vectors)
     for start in range(0, len(unit), _QUERIES_AT_ONCE):
         scores = unit[start : start + _QUERIES_AT_ONCE] @ unit.T
@@ -60,13 +79,19 @@ def rankings(vectors: Vectors) -> Iterator[Integers]:
             yield np.argsort(-row, kind="stable")[:-1]
 
 
-def nearest(vectors: Vectors, k: int) -> Iterator[Integers]:
+def _rankings_by(score: Ranking, vectors: Vectors) -> Iterator[Integers]:
+    for query in range(len(vectors)):
+        others = np.delete(np.arange(len(vectors)), query)
+        yield others[np.argsort(-scores_by(vectors[query], vectors[others], score), kind="stable")]
+
+
+def nearest(vectors: Vectors, k: int, by: str = "plain") -> Iterator[Integers]:
     """The first ``k`` of each of :func:`rankings`."""
-    return (ranking[:k] for ranking in rankings(vectors))
+    return (ranking[:k] for ranking in rankings(vectors, by))
 
 
-def quality(vectors: Vectors, labels: Sequence[str], k: int = 10) -> Quality:
-    """Leave-one-out quality of ``vectors`` (float32 [N, D]) against ``labels`` (N).
+def quality(vectors: Vectors, labels: Sequence[str], k: int = 10, by: str = "plain") -> Quality:
+    """Leave-one-out quality of ``vectors`` (float32 [N, D]) against ``labels`` (N), ranked ``by``.
 
     >>> line = np.float32([[1, 0], [1, 0.1], [0, 1], [0.1, 1]])
     >>> quality(line, ["a", "a", "b", "b"]).mean_average_precision
@@ -75,7 +100,7 @@ def quality(vectors: Vectors, labels: Sequence[str], k: int = 10) -> Quality:
     classes = np.unique(np.asarray(labels), return_inverse=True)[1]
     measured = [
         (_precision(hits, 1), _precision(hits, 5), hits[:k].sum() / hits.sum(), average_precision(hits))
-        for query, ranking in enumerate(rankings(vectors))
+        for query, ranking in enumerate(rankings(vectors, by))
         if (hits := classes[ranking] == classes[query]).any()
     ]
     means = np.mean(measured, axis=0) if measured else np.full(4, np.nan)

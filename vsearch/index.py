@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from vsearch import durable, files, health, rebuild, reencoding, updates
+from vsearch import durable, evaluation, files, health, rebuild, reencoding, updates
+from vsearch import labels as labelling
 from vsearch.browsing import Browsable, is_id
 from vsearch.catalog import Catalog
 from vsearch.cluster import reading_at
@@ -17,6 +18,8 @@ from vsearch.compaction import dead_bytes
 from vsearch.directory import IndexDirectory, Settings, place
 from vsearch.encoders import Bundle, catalogue, devices, resolve
 from vsearch.errors import EncoderMismatch, UsageError
+from vsearch.evaluation import Quality
+from vsearch.nearest import read_vectors
 from vsearch.records import (
     IndexStatus,
     Metric,
@@ -304,6 +307,35 @@ class Index(Browsable, TidyIndex):
         if photo is None or photo.thumbnail is None:
             return None
         return self._stored().thumbnails.thumbnail(photo.thumbnail)
+
+    def evaluate(
+        self, labels: str = "folder", *, k: int = 10, rankings: Sequence[str] = ("plain", "refined")
+    ) -> dict[str, Quality]:
+        """How well the index finds photos of one label, each photo the query once; all vectors are in memory.
+
+        Args:
+            labels: ``folder``, a .csv file of path and label, or a regular expression on the path, as
+                ``vsearch evaluate --labels`` takes them; photos without a label are left out.
+            k: for recall@k.
+            rankings: ``plain``, ``expanded``, ``smoothed`` or ``refined``, which is what queries do.
+
+        Returns:
+            A :class:`~vsearch.evaluation.Quality` for each of ``rankings``.
+
+        Raises:
+            UsageError: there is no such ranking, or labels that nothing can be measured with.
+        """
+        evaluation.check(rankings)
+        label, catalog = labelling.rule(labels), self._reading()
+        rows, named = [], []
+        for row in catalog.matching("TRUE", ()):
+            photo = catalog.get(row.photo_id)
+            if photo is not None and (name := label(photo.file)) is not None:
+                rows.append(row)
+                named.append(name)
+        labelling.check(named)
+        vectors = read_vectors(self._directory, rows)
+        return {by: evaluation.quality(vectors, named, k, by) for by in rankings}
 
     @staticmethod
     def path_of(photo: Photo) -> str:

@@ -7,12 +7,16 @@ keeps no state, so photos that are added or removed count from the next query on
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from vsearch.records import Metric
 
 Vectors = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float64]
+Ranking = Callable[[Vectors, Vectors], Scores]
 
 # Measured leave-one-out on photos of 3, 7 and 10 things, 5 to 200 photos of each (docs/search.md).  Squared
 # scores as weights did better than the cubes of the papers, and more than 5 photos beside the question
@@ -21,6 +25,9 @@ NEIGHBOURS = 10
 EXPANSION = 5
 POWER = 2.0
 SMALLEST_POOL = 30
+# Each photo of the pool is compared with each: time and memory grow with the square.
+LARGEST_POOL = 2000
+_COPY = 0.9999  # cosine above which a photo is the query's own picture
 
 
 def normalised(vectors: Vectors) -> Vectors:
@@ -126,6 +133,51 @@ def refined(query: Vectors, pool: Vectors) -> npt.NDArray[np.float64]:
     smooth = smoothed(normalised(pool), min(NEIGHBOURS, len(pool) // 10))
     wide = expanded(normalised(query[np.newaxis])[0], smooth, min(EXPANSION, len(pool) // 20))
     return np.maximum(plain, cosine(wide, smooth))
+
+
+def scores_by(query: Vectors, vectors: Vectors, score: Ranking) -> Scores:
+    """Scores of the nearest 2,000 by ``score``; those farther away stay behind them, in their plain order.
+
+    Args:
+        query: float32 [D].
+        vectors: float32 [N, D].
+        score: one of :data:`RANKINGS`.
+
+    Returns:
+        float64 [N].
+    """
+    plain = cosine(query, vectors).astype(np.float64)
+    order = np.argsort(-plain, kind="stable")
+    copies = int(np.count_nonzero(plain > _COPY))  # the query itself is no neighbourhood
+    near, far = order[copies : copies + LARGEST_POOL], order[copies + LARGEST_POOL :]
+    if not len(near):
+        return plain
+    scores = plain.copy()
+    scores[near] = score(query, vectors[near])
+    scores[far] = np.minimum(plain[far], scores[near].min())
+    return scores
+
+
+def _plain(query: Vectors, pool: Vectors) -> Scores:
+    return cosine(query, pool).astype(np.float64)
+
+
+def _smoothed_alone(query: Vectors, pool: Vectors) -> Scores:
+    return cosine(query, smoothed(normalised(pool))).astype(np.float64)
+
+
+def _expanded_alone(query: Vectors, pool: Vectors) -> Scores:
+    unit = normalised(pool)
+    return cosine(expanded(normalised(query[np.newaxis])[0], unit), unit).astype(np.float64)
+
+
+# The steps, each alone and both together: query float32 [D], pool float32 [N, D] -> float64 [N].
+RANKINGS: dict[str, Ranking] = {
+    "plain": _plain,
+    "expanded": _expanded_alone,
+    "smoothed": _smoothed_alone,
+    "refined": refined,
+}
 
 
 def mixed(vectors: Vectors, weights: npt.NDArray[np.float64]) -> Vectors:

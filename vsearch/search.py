@@ -17,7 +17,7 @@ from vsearch.filters import Condition
 from vsearch.kinds import Kinds, Seen
 from vsearch.nearest import Nearest, Only, read_vectors
 from vsearch.question import Question
-from vsearch.ranking import cosine, nearness, refined
+from vsearch.ranking import cosine, nearness, refined, scores_by
 from vsearch.records import Answer, Match, Photo
 from vsearch.segmentrows import StoredRows
 
@@ -26,12 +26,10 @@ Scores = npt.NDArray[np.float64]
 # Refining compares each of these with each, so its cost grows with their square.  A pool of 200 reached all
 # of the gain among the first five, and .86 of mAP where a pool of everything reached .88 (docs/search.md).
 _POOL = 200
-_LARGEST_POOL = 2000
 # Of flattened latents fewer: comparing 200 with 90,000 numbers each took 10 of a query's 14 seconds.
 _POOL_BYTES = 8 * 2**20
 _SMALLEST_POOL = 30
 _ALWAYS_COMPARED = 3  # of a query's plain nearest, whether they are variants
-_COPY = 0.9999  # cosine above which a candidate is the query's own picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +153,7 @@ class Searcher:
         plain = cosine(question.vector, vectors).astype(np.float64)
         ranked = nearness(question.vector, vectors, metric)
         if refine and len(ids):
-            ranked = _refined(question, vectors, plain)
+            ranked = scores_by(question.vector, vectors, refined)
         order = np.lexsort((ids, -ranked))
         plain = plain[order]
         return _Pool(ids[order], _lifted(plain) if refine else plain, plain)
@@ -230,19 +228,6 @@ def _check(wanted: Wanted) -> None:
         raise UsageError(f"a score lies between -1 and 1; received min-score {wanted.min_score}")
     if wanted.min_match is not None and not 0 <= wanted.min_match <= 1:
         raise UsageError(f"a probability lies between 0 and 1; received min-match {wanted.min_match}")
-
-
-def _refined(question: Question, vectors: npt.NDArray[np.float32], plain: Scores) -> Scores:
-    """Refined scores of the nearest; those farther away stay behind them, in their plain order."""
-    order = np.argsort(-plain, kind="stable")
-    copies = int(np.count_nonzero(plain > _COPY))  # the query itself is no neighbourhood
-    near, far = order[copies : copies + _LARGEST_POOL], order[copies + _LARGEST_POOL :]
-    if not len(near):
-        return plain
-    scores = plain.copy()
-    scores[near] = refined(question.vector, vectors[near])
-    scores[far] = np.minimum(plain[far], scores[near].min())
-    return scores
 
 
 def _kept(matches: Sequence[Match], wanted: Wanted) -> Answer:

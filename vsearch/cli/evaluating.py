@@ -42,6 +42,15 @@ def evaluate(
         list[str] | None,
         typer.Option("--baseline", metavar="NAME", help="pixels, colour or dhash; may be repeated."),
     ] = None,
+    ranking: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ranking",
+            metavar="NAME",
+            help="plain (by cosine similarity, the default), expanded, smoothed, or refined as queries are; "
+            "may be repeated.",
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="For recall@k.")] = 10,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=0, help="At most N photos, evenly spread. 0: all.")
@@ -63,21 +72,23 @@ def evaluate(
 
       vsearch evaluate ~/Photos --labels folder --encoder photo --encoder pet160.encoder --baseline pixels
 
+      vsearch evaluate ~/Photos --labels folder --ranking plain --ranking refined
+
       vsearch evaluate ~/Photos --self --encoder photo --limit 500
     """
     from vsearch.comparison import contestants
 
     if itself == (labels is not None):
         raise UsageError("say what is right: either --labels folder|REGEX|CSV, or --self")
-    if itself and html is not None:
-        raise UsageError("--html needs --labels")
+    if itself and (html is not None or ranking):
+        raise UsageError("--html and --ranking need --labels")
     names = encoder or ([] if baseline else ["photo"])
     compared = contestants(names, baseline or (), device)
     chosen = _photos(photos, exclude or (), limit)
     if itself:
         _by_itself(compared, chosen, as_json)
     else:
-        _by_labels(compared, chosen, str(labels), k, html, as_json)
+        _by_labels(compared, chosen, str(labels), ranking or ["plain"], k, html, as_json)
 
 
 def _photos(photos: Sequence[Path], exclude: Sequence[str], limit: int) -> list[FileStat]:
@@ -115,6 +126,7 @@ def _by_labels(
     compared: Sequence[Contestant],
     photos: Sequence[FileStat],
     labels: str,
+    rankings: Sequence[str],
     k: int,
     html: Path | None,
     as_json: bool,
@@ -131,7 +143,7 @@ def _by_labels(
     named = [label for _, label in pairs]
     labelling.check(named)
     known = [file for file, _ in pairs]
-    results = [compare(contestant, known, named, k) for contestant in compared]
+    results = [r for contestant in compared for r in compare(contestant, known, named, k, rankings)]
     if as_json:
         for result in results:
             print(json.dumps(result.as_json()))

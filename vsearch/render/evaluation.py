@@ -36,7 +36,7 @@ def quality_table(results: Sequence[Result]) -> Table:
     for name in _heads(results):
         table.add_column(name, justify="right")
     for result in results:
-        table.add_row(printable(result.name), *_cells(result))
+        table.add_row(printable(result.title), *_cells(result))
     return table
 
 
@@ -73,7 +73,7 @@ def write_page(
             photos=len(labels),
             classes=len(set(labels)),
             heads=_heads(results),
-            lines=[(printable(r.name), _cells(r)) for r in results],
+            lines=[(printable(r.title), _cells(r)) for r in results],
             measures=[name for name, _ in _CHARTED],
             bars=[_bars(result) for result in results],
             queries=[_query(row, results, labels, card) for row in _chosen(labels)],
@@ -98,7 +98,7 @@ def _cells(result: Result) -> list[str]:
 
 def _bars(result: Result) -> dict[str, Any]:
     values = [getattr(result.quality, field) for _, field in _CHARTED]
-    return {"name": printable(result.name), "values": values}
+    return {"name": printable(result.title), "values": values}
 
 
 def _chosen(labels: Sequence[str]) -> list[int]:
@@ -113,7 +113,7 @@ def _query(
 ) -> dict[str, Any]:
     lines = [
         {
-            "name": printable(result.name),
+            "name": printable(result.title),
             "cards": [
                 card(int(other)) | {"verdict": "right" if labels[other] == labels[row] else "wrong"}
                 for other in result.nearest[row, :_NEIGHBOURS]
