@@ -15,15 +15,19 @@ import argparse
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import measured
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from vsearch.encoders.architectures import Architecture
 
 VSEARCH = (sys.executable, "-m", "vsearch")
 BATCHES = {"pet160": 16, "travel600": 4}
@@ -34,77 +38,96 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     parser.add_argument("--side", choices=("study", "encoding"), help="run one part, in this process")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     given = parser.parse_args()
     paths = sorted(str(path) for path in given.photos.rglob("*") if path.is_file())
     if given.side:
-        part = {"study": study, "encoding": encoding}[given.side]
-        print(json.dumps(part(given.bundles[0], paths)))
+        side = {"study": study, "encoding": encoding}[given.side]
+        print(json.dumps(side(given.bundles[0], paths)))
         return
-    for bundle in given.bundles:
-        compare(given.photos, bundle, paths[0])
+    measured.write(given.json, [compare(given.photos, bundle, paths[0]) for bundle in given.bundles])
 
 
-def compare(photos: Path, bundle: Path, query: str) -> None:
-    theirs = json.loads(run([sys.executable, __file__, str(photos), str(bundle), "--side", "study"])[0])
+def compare(photos: Path, bundle: Path, query: str) -> measured.Figure:
+    theirs = part(photos, bundle, "study")
     with tempfile.TemporaryDirectory() as scratch:
         index = ("--index", str(Path(scratch, "index")))
-        _, build, peak = run(
+        build = measured.run(
             [*VSEARCH, "build-index", str(photos), *index, "--encoder", str(bundle), "--json"]
         )
-        _, asked, query_peak = run([*VSEARCH, "query", query, *index, "-k", "5", "--json"])
-    speeds = json.loads(run([sys.executable, __file__, str(photos), str(bundle), "--side", "encoding"])[0])
-    total, most = build + asked, max(peak, query_peak)
+        asked = measured.run([*VSEARCH, "query", query, *index, "-k", "5", "--json"])
+    speeds = part(photos, bundle, "encoding")
+    total, most = build.seconds + asked.seconds, max(build.peak_mib, asked.peak_mib)
+    faster, memory = theirs["seconds"] / total, most / theirs["peak_mib"]
     print(f"{bundle.name}, {theirs['photos']} photos")
     print(f"  the study's way       {theirs['seconds']:7.1f} s  {theirs['peak_mib']:7.0f} MiB")
-    print(f"  build-index           {build:7.1f} s  {peak:7.0f} MiB")
-    print(f"  query, cold           {asked:7.1f} s  {query_peak:7.0f} MiB")
-    print(f"  as fast, in memory    {theirs['seconds'] / total:7.2f}x {most / theirs['peak_mib']:10.2f}x")
+    print(f"  build-index           {build.seconds:7.1f} s  {build.peak_mib:7.0f} MiB")
+    print(f"  query, cold           {asked.seconds:7.1f} s  {asked.peak_mib:7.0f} MiB")
+    print(f"  as fast, in memory    {faster:7.2f}x {memory:10.2f}x")
     print(
         f"  encoding alone: predict {theirs['predict_per_s']:.1f}/s, ours {speeds['per_s']:.1f}/s, "
         f"{speeds['per_s'] / theirs['predict_per_s']:.2f}x   (to reach: 2x)",
         flush=True,
     )
+    return measured.Figure(
+        f"index and ask with `{bundle.name.removesuffix('.encoder')}`",
+        f"{total:.1f} s, {most:,.0f} MiB",
+        f"as the study did it: {theirs['seconds']:.1f} s, {theirs['peak_mib']:,.0f} MiB",
+        f"{faster:.2f}x as fast, {memory:.2f}x memory",
+        "`study.py`",
+    )
 
 
-def run(command: Sequence[str]) -> tuple[str, float, float]:
-    """Last line of output, wall seconds and peak resident MiB of one process."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
-    return output.splitlines()[-1], time.perf_counter() - started, usage.ru_maxrss / 1024
+def part(photos: Path, bundle: Path, side: str) -> dict[str, float]:
+    """What one side measures, in a process of its own."""
+    return measured.run([sys.executable, __file__, str(photos), str(bundle), "--side", side]).json()
+
+
+class StudysWay:
+    """All photos in one float32 array, ``model.predict``, scikit-learn's exact neighbours; nothing kept."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        from vsearch.encoders.architectures import build
+        from vsearch.training.devices import import_keras
+
+        import_keras("auto")
+        self._size = architecture.input_size
+        self._batch = BATCHES.get(architecture.name, 16)
+        self._encoder = build(architecture).encoder
+
+    def index(self, paths: Sequence[str]) -> None:
+        from sklearn.neighbors import NearestNeighbors
+
+        self._paths = list(paths)
+        pixels = np.array([self._read(path) for path in paths]).astype("float32") / 255
+        started = time.perf_counter()
+        latents = self._encoder.predict(pixels, batch_size=self._batch, verbose=0)
+        self.predict_s = time.perf_counter() - started
+        self._neighbours = NearestNeighbors(n_neighbors=5).fit(latents.reshape(len(pixels), -1))
+
+    def ask(self, path: str) -> list[str]:
+        """The five nearest of what was indexed."""
+        latent = self._encoder.predict(self._read(path)[np.newaxis] / np.float32(255), verbose=0)
+        _, rows = self._neighbours.kneighbors(latent.reshape(1, -1))
+        return [self._paths[row] for row in rows[0]]
+
+    def _read(self, path: str) -> np.ndarray:
+        return np.asarray(Image.open(path).convert("RGB").resize((self._size, self._size)))
 
 
 def study(bundle: Path, paths: Sequence[str]) -> dict[str, float]:
     """The study's way, from imports to five neighbours of the first photo."""
     started = time.perf_counter()
-    from sklearn.neighbors import NearestNeighbors
+    from vsearch.encoders.architectures import ARCHITECTURES
 
-    from vsearch.encoders.architectures import ARCHITECTURES, build
-    from vsearch.training.devices import import_keras
-
-    import_keras("auto")
-    architecture = ARCHITECTURES[
-        json.loads((bundle / "encoder.json").read_text())["training"]["architecture"]
-    ]
-    size = architecture.input_size
-    pictures = [np.asarray(Image.open(path).convert("RGB").resize((size, size))) for path in paths]
-    pixels = np.array(pictures).astype("float32") / 255
-    encoder = build(architecture).encoder
-    ready = time.perf_counter()
-    latents = encoder.predict(pixels, batch_size=BATCHES.get(architecture.name, 16), verbose=0)
-    encoded = time.perf_counter()
-    flat = latents.reshape(len(pixels), -1)
-    NearestNeighbors(n_neighbors=5).fit(flat).kneighbors(
-        encoder.predict(pixels[:1], verbose=0).reshape(1, -1)
-    )
+    name = json.loads((bundle / "encoder.json").read_text())["training"]["architecture"]
+    way = StudysWay(ARCHITECTURES[name])
+    way.index(paths)
+    way.ask(paths[0])
     return {
         "photos": len(paths),
         "seconds": time.perf_counter() - started,
-        "predict_per_s": len(paths) / (encoded - ready),
+        "predict_per_s": len(paths) / way.predict_s,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 

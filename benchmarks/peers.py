@@ -1,0 +1,219 @@
+"""vsearch against other ways to search photos by picture: the same photos, the same machine, one run.
+
+    python benchmarks/peers.py PHOTOS [--limit 200] [--only rclip ...]
+
+How each is set up is in ways.py.  Peers are installed from the package index into environments of their
+own below build/peers, minutes and some gigabytes the first time.  Their networks get random weights of the
+right size, which cost the same time, memory and disk; --download-weights takes their own.  What cannot be
+installed or fails is listed with the reason.
+
+Each step is a process of its own: indexing; a cold query (from the start of the process to the five
+nearest of one photo; median); warm queries (of other photos in one open process; median).  Peak memory is the
+larger of indexing and query, index bytes what the way leaves on the disk, its weights not included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import measured
+
+HERE = Path(__file__).parent
+ENVIRONMENTS = HERE.parent / "build" / "peers"
+WARM = 20
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way of ways.py: how it is called, its environment ("": this one) and what is installed there."""
+
+    way: str
+    name: str
+    environment: str = ""
+    requirement: str = ""
+    weights: str = ""
+
+
+PEERS = (
+    Peer("vsearch", "vsearch, `photo`"),
+    Peer("study", "the study's way, `pet160`", weights="random"),
+    Peer("phash", "imagededup, `PHash`", "torch", "imagededup"),
+    Peer("cnn", "imagededup, `CNN`", "torch", "imagededup", "random"),
+    Peer("deepimagesearch", "DeepImageSearch, `clip-vit-b-32`", "torch", "DeepImageSearch", "random"),
+    Peer("rclip", "rclip", "rclip", "rclip", "random"),
+    Peer("chroma", "Chroma + Keras `predict`, MobileNetV2", weights="random"),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One peer's figures; rates in photos/s, of the whole process and after its start."""
+
+    rate: float
+    working_rate: float
+    peak_mib: float
+    index_kib: float
+    cold_s: float
+    warm_ms: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--limit", type=int, default=200, help="take the first N photos (default 200)")
+    parser.add_argument("--repeats", type=int, default=3, help="of the cold query")
+    parser.add_argument("--only", nargs="+", choices=[p.way for p in PEERS[1:]], help="leave the others out")
+    parser.add_argument("--download-weights", action="store_true", help="use the peers' own weights")
+    given = parser.parse_args()
+    peers = [p for p in PEERS if not given.only or p.way in ("vsearch", *given.only)]
+    with tempfile.TemporaryDirectory() as scratch:
+        photos = sample(given.photos, Path(scratch, "photos"), given.limit)
+        count = len(list(photos.iterdir()))
+        results, failures = {}, {}
+        for peer in peers:
+            try:
+                models = installed(peer, given.download_weights)
+                results[peer] = measure(peer, photos, Path(scratch, peer.way), models, given.repeats)
+            except measured.Failed as reason:
+                failures[peer] = str(reason)
+    print(f"{count} photos, {os.cpu_count()} cores; in brackets: times vsearch's\n")
+    print(table(results, given.download_weights))
+    for peer, reason in failures.items():
+        print(f"\nNot measured: {peer.name}: {reason}")
+    sys.exit(bool(failures))
+
+
+def photos_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def sample(source: Path, target: Path, limit: int) -> Path:
+    """Copies of the first photos in one flat folder, which every peer can read."""
+    target.mkdir()
+    for number, path in enumerate(photos_of(source)[:limit]):
+        shutil.copyfile(path, target / f"{number:05d}{path.suffix.lower()}")
+    return target
+
+
+def installed(peer: Peer, download: bool) -> Path:
+    """Make what the peer needs, unless it is there; returns the folder of its weights.
+
+    Raises:
+        measured.Failed: it cannot be had.
+    """
+    models = ENVIRONMENTS / "weights" / (peer.way if not download else f"{peer.way}-own")
+    models.mkdir(parents=True, exist_ok=True)
+    if not peer.environment:
+        return models
+    install(peer.environment, peer.requirement)
+    if peer.weights and not download and not any(models.iterdir()):
+        install("torch", "open_clip_torch")
+        install("torch", "onnx")
+        nowhere = str(models)
+        command = [interpreter("torch"), str(HERE / "ways.py"), peer.way, "prepare", nowhere, nowhere]
+        try:
+            measured.run([*command, str(models)])
+        except measured.Failed:
+            shutil.rmtree(models)
+            raise
+    return models
+
+
+def interpreter(environment: str) -> str:
+    return str(ENVIRONMENTS / environment / "bin" / "python") if environment else sys.executable
+
+
+def install(environment: str, requirement: str) -> None:
+    """Install a requirement, once; pip's last word is the reason if it cannot."""
+    stamp = ENVIRONMENTS / environment / f"installed-{requirement}"
+    if stamp.exists():
+        return
+    print(f"Installing {requirement} into {stamp.parent} ...", file=sys.stderr)
+    if not stamp.parent.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(stamp.parent)], check=True)
+    measured.run([interpreter(environment), "-m", "pip", "install", "-q", requirement])
+    stamp.touch()
+
+
+def measure(peer: Peer, photos: Path, store: Path, models: Path, repeats: int) -> Result:
+    """All figures of one peer."""
+    store.mkdir()
+    command = [interpreter(peer.environment), str(HERE / "ways.py"), peer.way]
+    paths = sorted(photos.iterdir())
+
+    def step(name: str, *queries: Path) -> measured.Ran:
+        asked = ["--query", *map(str, queries)] if queries else []
+        return measured.run([*command, name, str(photos), str(store), str(models), *asked], environment())
+
+    indexed = step("index")
+    size = measured.folder_bytes(store)
+    cold = [step("ask", paths[0]) for _ in range(1 if peer.way == "study" else repeats)]
+    warm = step("ask", *paths[: WARM + 1])
+    result = Result(
+        rate=len(paths) / indexed.seconds,
+        working_rate=len(paths) / indexed.json()["work_s"],
+        peak_mib=max(ran.peak_mib for ran in (indexed, warm, *cold)),
+        index_kib=size / 2**10,
+        cold_s=statistics.median(ran.seconds for ran in cold),
+        warm_ms=warm.json()["warm_ms"],
+    )
+    print(peer.name, result, file=sys.stderr)
+    return result
+
+
+def environment() -> dict[str, str]:
+    """Offline and quiet."""
+    return {**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", "ANONYMIZED_TELEMETRY": "False"}
+
+
+def table(results: dict[Peer, Result], downloaded: bool = False) -> str:
+    """The Markdown table, each figure with its ratio to vsearch's.
+
+    >>> ours, theirs = Result(20, 30, 400, 99, 1.0, 20), Result(10, 15, 800, 0, 4.0, 10)
+    >>> print(table({PEERS[0]: ours, PEERS[1]: theirs}).splitlines()[-1])
+    | the study's way, `pet160` | random | 10.0 (0.50) | 15.0 (0.50) | 800 (2.00) | nothing kept | 4.00 (4.00) | 10.0 (0.50) |
+    """  # noqa: E501
+    headings = (
+        "",
+        "weights",
+        "photos/s",
+        "after start",
+        "peak MiB",
+        "index KiB",
+        "cold query s",
+        "warm query ms",
+    )
+    ours = next((result for peer, result in results.items() if peer.way == "vsearch"), None)
+    return measured.markdown(headings, [cells(p, r, ours, downloaded) for p, r in results.items()])
+
+
+def cells(peer: Peer, result: Result, ours: Result | None, downloaded: bool) -> list[str]:
+    def cell(name: str, form: str) -> str:
+        value = getattr(result, name)
+        if not value:
+            return "nothing kept"
+        ratio = f" ({value / getattr(ours, name):.2f})" if ours and ours is not result else ""
+        return format(value, form) + ratio
+
+    return [
+        peer.name,
+        "its own" if not peer.weights or (downloaded and peer.environment) else peer.weights,
+        cell("rate", ".1f"),
+        cell("working_rate", ".1f"),
+        cell("peak_mib", ",.0f"),
+        cell("index_kib", ",.0f"),
+        cell("cold_s", ".2f"),
+        cell("warm_ms", ".1f"),
+    ]
+
+
+if __name__ == "__main__":
+    main()
