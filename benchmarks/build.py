@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import measured
+
 VSEARCH = (sys.executable, "-m", "vsearch")
 THREADS = 2
 FLOOR_BATCH = 16
@@ -37,15 +39,17 @@ def main() -> None:
     parser.add_argument("--encoder", default="photo")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--skip-memory", action="store_true", help="leave out the build of 4,000 photos")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        report_build(options.photos, options.encoder, options.repeats, Path(scratch))
-        report_query(options.photos, options.repeats, Path(scratch))
+        figures = [report_build(options.photos, options.encoder, options.repeats, Path(scratch))]
+        figures.append(report_query(options.photos, options.repeats, Path(scratch)))
         if not options.skip_memory:
-            report_memory(options.photos, options.encoder, Path(scratch))
+            figures.insert(0, report_memory(options.photos, options.encoder, Path(scratch)))
+    measured.write(options.json, figures)
 
 
-def report_build(photos: Path, encoder: str, repeats: int, scratch: Path) -> None:
+def report_build(photos: Path, encoder: str, repeats: int, scratch: Path) -> measured.Figure:
     paths = [str(path) for path in sorted(photos.rglob("*")) if path.is_file()]
     floors, builds = [], []
     for n in range(repeats):  # in turn, so that a drifting machine slows both
@@ -59,6 +63,13 @@ def report_build(photos: Path, encoder: str, repeats: int, scratch: Path) -> Non
     print(f"  encode, ready batches         {encode:7.2f} s  {len(paths) / encode:6.1f} photos/s")
     print(f"  build-index, whole process    {wall:7.2f} s  {len(paths) / wall:6.1f} photos/s")
     print(f"  build-index / (decode + encode) = {wall / (decode + encode):.2f}   (to reach: at most 1.25)")
+    return measured.Figure(
+        f"index {len(paths):,} photos",
+        f"{wall:.1f} s",
+        f"decoding them in two threads, then encoding ready batches, {decode + encode:.1f} s",
+        f"{wall / (decode + encode):.2f}x the time",
+        "`build.py`",
+    )
 
 
 def floor(paths: list[str], encoder: str) -> tuple[float, float]:
@@ -101,7 +112,7 @@ def build(photos: Path, encoder: str, index: Path) -> tuple[float, float]:
     return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
-def report_query(photos: Path, repeats: int, scratch: Path) -> None:
+def report_query(photos: Path, repeats: int, scratch: Path) -> measured.Figure:
     query = next(path for path in sorted(photos.rglob("*")) if path.is_file())
     commands = {
         "import chromadb, onnxruntime": (sys.executable, "-c", "import chromadb, onnxruntime"),
@@ -117,11 +128,18 @@ def report_query(photos: Path, repeats: int, scratch: Path) -> None:
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, seconds in medians.items():
         print(f"  {name:30s}{seconds:6.2f} s")
-    ratio = medians["vsearch query"] / medians["import chromadb, onnxruntime"]
-    print(f"  query / imports = {ratio:.2f}   (to reach: at most 1.4)")
+    asked, imports = medians["vsearch query"], medians["import chromadb, onnxruntime"]
+    print(f"  query / imports = {asked / imports:.2f}   (to reach: at most 1.4)")
+    return measured.Figure(
+        "cold `vsearch query`",
+        f"{asked:.2f} s",
+        f'`python -c "import chromadb, onnxruntime"` {imports:.2f} s',
+        f"{asked / imports:.2f}x the time",
+        "`build.py`",
+    )
 
 
-def report_memory(photos: Path, encoder: str, scratch: Path) -> None:
+def report_memory(photos: Path, encoder: str, scratch: Path) -> measured.Figure:
     once, many = scratch / "once", scratch / "many"
     for copy, (folder, copies) in enumerate(((once, 1), (many, 10))):
         for number in range(copies):
@@ -136,6 +154,13 @@ def report_memory(photos: Path, encoder: str, scratch: Path) -> None:
     for count, peak in zip(counts, peaks, strict=True):
         print(f"  peak memory, {count:5d} photos    {peak:7.0f} MiB   (to reach: under 900)")
     print(f"  ratio {peaks[1] / peaks[0]:.2f}   (to reach: within 10 %)")
+    return measured.Figure(
+        f"peak memory of a build, {counts[1]:,} photos",
+        f"{peaks[1]:.0f} MiB",
+        f"{counts[0]:,} photos: {peaks[0]:.0f} MiB",
+        f"{peaks[1] / peaks[0]:.2f}",
+        "`build.py`",
+    )
 
 
 def files(folder: Path) -> Iterator[Path]:

@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import measured
+
 ONE_BUILD = """
 import json, sys, time
 import vsearch
@@ -58,6 +60,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="photo")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--address", help="of a running cluster that sees the photos and /tmp")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, cluster(options.address) as address:
         warming = build(options.photos, options.encoder, Path(scratch, "first"), address)
@@ -65,10 +68,10 @@ def main() -> None:
         for n in range(options.repeats):
             here.append(build(options.photos, options.encoder, Path(scratch, f"here{n}"), ""))
             there.append(build(options.photos, options.encoder, Path(scratch, f"there{n}"), address))
-    report(options.encoder, warming, here, there)
+    measured.write(options.json, [report(options.encoder, warming, here, there)])
 
 
-def report(encoder: str, warming: Built, here: list[Built], there: list[Built]) -> None:
+def report(encoder: str, warming: Built, here: list[Built], there: list[Built]) -> measured.Figure:
     print(f"{here[0].photos} photos, encoder {encoder}, medians of {len(here)}, {os.cpu_count()} cores")
     local, ray = (statistics.median(b.wall for b in built) for built in (here, there))
     print(f"  build here                    {local:7.2f} s  {here[0].photos / local:6.1f} photos/s")
@@ -78,6 +81,13 @@ def report(encoder: str, warming: Built, here: list[Built], there: list[Built]) 
     rates = [statistics.median(b.steady for b in built) for built in (here, there)]
     both = f"({rates[0]:.1f} / {rates[1]:.1f} photos/s)"
     print(f"  steady, here / Ray            {rates[0] / rates[1]:7.2f}  {both}")
+    return measured.Figure(
+        f"index {here[0].photos:,} photos on a Ray cluster of the same {os.cpu_count()} cores",
+        f"{ray:.1f} s",
+        f"without Ray {local:.1f} s",
+        f"{ray / local:.2f}x the time",
+        "`cluster.py`",
+    )
 
 
 def build(photos: Path, encoder: str, index: Path, address: str) -> Built:

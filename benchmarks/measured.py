@@ -55,7 +55,8 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
     assert process.stdout is not None
-    lines = process.stdout.read().splitlines() or [""]
+    with process.stdout:
+        lines = process.stdout.read().splitlines() or [""]
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

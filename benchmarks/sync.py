@@ -1,4 +1,4 @@
-"""What ``sync`` costs when nothing changed: python benchmarks/sync.py [COUNT] [FOLDER]
+"""What ``sync`` costs when nothing changed: python benchmarks/sync.py [COUNT] [FOLDER] [--json FILE]
 
 Writes COUNT tiny photos (100,000 by default), puts them into a catalog as if they had been indexed, and
 measures one scan of them all in a process of its own: seconds and peak memory.
@@ -6,11 +6,14 @@ measures one scan of them all in a process of its own: seconds and peak memory.
 
 from __future__ import annotations
 
+import argparse
 import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import measured
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -43,7 +46,7 @@ def make(folder: Path, count: int) -> IndexDirectory:
     return directory
 
 
-def main(count: int, folder: Path) -> None:
+def scan(count: int, folder: Path) -> measured.Figure:
     directory = make(folder, count)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     settings = directory.settings()
@@ -55,10 +58,22 @@ def main(count: int, folder: Path) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{count:,} unchanged photos, {changes} changes: {seconds:.1f} s, {busy:.1f} s of them busy")
     print(f"peak memory {peak / 1024:.0f} MiB, {(peak - before) / 1024:.0f} MiB of it for the scan")
+    return measured.Figure(
+        f"`sync` of {count:,} unchanged photos",
+        f"{seconds:.1f} s, {peak / 1024:.0f} MiB",
+        command="`sync.py`",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("count", type=int, nargs="?", default=100_000)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder) as temporary:
+        measured.write(given.json, [scan(given.count, Path(temporary))])
 
 
 if __name__ == "__main__":
-    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    place = sys.argv[2] if len(sys.argv) > 2 else None
-    with tempfile.TemporaryDirectory(dir=place) as temporary:
-        main(wanted, Path(temporary))
+    main()

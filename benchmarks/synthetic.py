@@ -40,15 +40,38 @@ def clustered(count: int, dimension: int, seed: int, per_cluster: int = 50) -> n
 
 def make(place: Path, count: int) -> None:
     """An index of ``count`` photos at ``place``, published."""
+    create(place)
+    append(place, 0, clustered(count, dimension(), seed=1))
+    publish(place)
+
+
+def dimension() -> int:
+    """D of the default encoder, whose index these photos pretend to be in."""
+    return resolve("photo").specification.dimension
+
+
+def create(place: Path) -> None:
+    """An index with a folder that does not exist and no photos."""
     Index.create(place)
-    directory, bundle = IndexDirectory(place), resolve("photo")
-    settings = replace(directory.settings(), roots=("/photos",))
-    directory.write_settings(settings)
-    vectors = clustered(count, bundle.specification.dimension, seed=1)
+    directory = IndexDirectory(place)
+    directory.write_settings(replace(directory.settings(), roots=("/photos",)))
+
+
+def append(place: Path, first: int, vectors: npt.NDArray[np.float32]) -> None:
+    """Photos number ``first`` and on, with these vectors, float32 [N, D]; not published."""
+    directory = IndexDirectory(place)
     with Catalog(directory.catalog_file, ["/photos"]) as catalog:
-        for number, start in enumerate(range(0, count, ROWS), start=1):
-            _segment(directory, catalog, number, start, vectors[start : start + ROWS])
-        Publisher(directory, settings, catalog, bundle.specification.dimension).publish()
+        number = 1 + max((row.number for row in catalog.segments("vectors")), default=0)
+        for start in range(0, len(vectors), ROWS):
+            _segment(directory, catalog, number, first + start, vectors[start : start + ROWS])
+            number += 1
+
+
+def publish(place: Path) -> None:
+    """Make what is new answer."""
+    directory = IndexDirectory(place)
+    with Catalog(directory.catalog_file, ["/photos"]) as catalog:
+        Publisher(directory, directory.settings(), catalog, dimension()).publish()
 
 
 def _segment(

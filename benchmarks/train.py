@@ -19,6 +19,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
+import measured
 import numpy as np
 
 from vsearch import updates
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=10**6, help="use the first N photos")
     parser.add_argument("--steps", type=int, help="end the epoch after N steps")
     parser.add_argument("--side", choices=("study", "ours"), help="run one side, in this process")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     architecture = ARCHITECTURES[options.architecture]
     if options.side == "ours":
@@ -110,6 +112,23 @@ def main() -> None:
         print(f"{side:6}", {name: round(value, 4) for name, value in sides[side].items()})
     ratios = {name: round(sides["ours"][name] / sides["study"][name], 3) for name in sides["ours"]}
     print(f"{'ratio':6}", ratios)
+    count = min(options.limit, len(updates.found([options.photos], ())))
+    measured.write(options.json, [figure(options.architecture, count, sides["ours"], sides["study"])])
+
+
+def figure(name: str, photos: int, ours: dict[str, float], study: dict[str, float]) -> measured.Figure:
+    def both(side: dict[str, float]) -> str:
+        return f"{side['images_per_s']:.2f} images/s, {side['peak_mib'] / 1024:.1f} GiB"
+
+    faster = ours["images_per_s"] / study["images_per_s"]
+    memory = ours["peak_mib"] / study["peak_mib"]
+    return measured.Figure(
+        f"train `{name}` on {photos:,} photos",
+        both(ours),
+        f"`model.fit` {both(study)}",
+        f"{faster:.2f}x as fast, {memory:.2f}x memory",
+        "`train.py`",
+    )
 
 
 if __name__ == "__main__":

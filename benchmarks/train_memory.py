@@ -20,15 +20,16 @@ import tempfile
 from itertools import islice
 from pathlib import Path
 
+import measured
 import numpy as np
 from PIL import Image
 
 from vsearch import updates
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build
 from vsearch.training.batches import in_order, shuffled, split
+from vsearch.training.devices import import_keras
 from vsearch.training.loop import Trainer
 from vsearch.training.records import Options
-from vsearch.training.session import _import_keras
 from vsearch.training.staging import stage
 
 DIFFERENT = 200
@@ -52,7 +53,7 @@ def train(architecture: Architecture, photos: Path, folder: Path, steps: int) ->
     options = Options(1, architecture.batch_size, architecture.learning_rate)
     staged = stage(updates.found([photos], ()), folder, architecture)
     parts = split(len(staged.rows), options.validation_split, options.seed)
-    _import_keras()
+    import_keras("auto")
     trainer = Trainer(architecture, build(architecture), options)
     for batch in islice(shuffled(staged, parts.training, options.batch_size, (0, 1)), steps):
         trainer.step(batch)
@@ -70,13 +71,14 @@ def main() -> None:
     parser.add_argument("--architecture", choices=ARCHITECTURES, default="travel600")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--photos", type=Path, help="run one size, in this process")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     architecture = ARCHITECTURES[options.architecture]
     if options.photos is not None:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(train(architecture, options.photos, Path(folder), options.steps)))
         return
-    first = 0.0
+    peaks: dict[int, float] = {}
     for count in options.counts:
         with tempfile.TemporaryDirectory() as folder:
             photos = Path(folder) / "photos"
@@ -84,9 +86,19 @@ def main() -> None:
             command = [sys.executable, *sys.argv, "--photos", str(photos)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         figures = json.loads(done.stdout.splitlines()[-1])
-        peak = figures["peak_mib"]
-        first = first or peak
-        print(f"{figures['photos']:6,} photos: {peak:,} MiB, ratio {peak / first:.3f}", flush=True)
+        peak = peaks[count] = figures["peak_mib"]
+        ratio = peak / peaks[options.counts[0]]
+        print(f"{figures['photos']:6,} photos: {peak:,} MiB, ratio {ratio:.3f}", flush=True)
+    size = f"{architecture.input_size} x {architecture.input_size}"
+    few, many = options.counts[0], options.counts[-1]
+    row = measured.Figure(
+        f"memory of training, {many:,} photos of {size}",
+        f"{peaks[many]:,} MiB",
+        f"{few:,} photos: {peaks[few]:,} MiB",
+        f"{peaks[many] / peaks[few]:.2f}",
+        "`train_memory.py`",
+    )
+    measured.write(options.json, [row])
 
 
 if __name__ == "__main__":

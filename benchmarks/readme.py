@@ -1,0 +1,144 @@
+"""The README's table of figures: every script that feeds it, one after the other, each in its own process.
+
+    scripts/bench PHOTOS [--quick] [--readme] [--pet160 BUNDLE] [--travel600 BUNDLE] [--only build sync ...]
+
+PHOTOS holds a folder for each place or thing.  --quick takes small sizes: it shows that all scripts run, its
+figures are not for the README.  Bundles come from `vsearch train`; rows that need one say "not run" without.
+The table goes to stdout, what the scripts say to stderr.  Exit code 1 if a script failed; its row says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import measured
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+START, END = "<!-- figures: made by scripts/bench -->", "<!-- end of figures -->"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One script with its arguments; ``None`` instead of them: it cannot be run for want of ``needs``."""
+
+    name: str
+    what: str
+    script: str
+    arguments: tuple[str, ...] | None
+    needs: str = ""
+
+
+def jobs(given: argparse.Namespace) -> Iterator[Job]:
+    """In the order of the table."""
+    photos, quick = str(given.photos), given.quick
+    short = ("--limit", "30", "--steps", "2") if quick else ()
+
+    def with_bundle(bundle: Path | None) -> tuple[str, ...] | None:
+        return (photos, str(bundle)) if bundle else None
+
+    quality, study = "right among the first five", "index and ask with"
+    yield Job("quality", quality, "quality.py", with_bundle(given.travel600), "--travel600")
+    yield Job("study", f"{study} `pet160`", "study.py", with_bundle(given.pet160), "--pet160")
+    yield Job("study", f"{study} `travel600`", "study.py", with_bundle(given.travel600), "--travel600")
+    for name in ("travel600", "pet160"):
+        yield Job("train", f"train `{name}`", "train.py", (photos, "--architecture", name, *short))
+    sizes = ("20", "200", "--steps", "2") if quick else ()
+    yield Job("train_memory", "memory of training", "train_memory.py", sizes)
+    building = (photos, "--repeats", "1", "--skip-memory") if quick else (photos,)
+    yield Job("build", "build and query", "build.py", building)
+    yield Job("cluster", "index on Ray", "cluster.py", (photos, "--repeats", "1") if quick else (photos,))
+    yield Job("sync", "`sync` without changes", "sync.py", ("5000",) if quick else ())
+    yield Job("rebuild", "`rebuild`", "rebuild.py", ("--photos", "2000") if quick else ())
+
+
+def figures(job: Job, scratch: Path) -> list[measured.Figure]:
+    """The job's rows.
+
+    Raises:
+        measured.Failed: the script did.
+    """
+    if job.arguments is None:
+        return [measured.Figure(job.what, f"not run: needs {job.needs}", command=f"`{job.script}`")]
+    file = scratch / "figures.json"
+    file.unlink(missing_ok=True)
+    command = [sys.executable, str(HERE / job.script), *job.arguments, "--json", str(file)]
+    print("$", *command, file=sys.stderr, flush=True)
+    code = subprocess.run(command, stdout=sys.stderr).returncode
+    if code or not file.exists():
+        raise measured.Failed(f"failed with exit code {code}")
+    return measured.read(file)
+
+
+def collect(wanted: list[Job]) -> tuple[list[measured.Figure], bool]:
+    """All rows, and whether every script did what it should."""
+    rows, sound = [], True
+    with tempfile.TemporaryDirectory() as scratch:
+        for job in wanted:
+            try:
+                rows += figures(job, Path(scratch))
+            except measured.Failed as reason:
+                sound = False
+                rows.append(measured.Figure(job.what, str(reason), command=f"`{job.script}`"))
+    return rows, sound
+
+
+def replaced(readme: str, table: str) -> str:
+    """The README with this table between its marks.
+
+    >>> print(replaced(f"a\\n{START}\\nold\\n{END}\\nb", "new"))
+    a
+    <!-- figures: made by scripts/bench -->
+    new
+    <!-- end of figures -->
+    b
+    """
+    before, found, rest = readme.partition(START)
+    _, ended, after = rest.partition(END)
+    if not (found and ended):
+        raise SystemExit(f"{README} has no {START!r} ... {END!r} to put the table between")
+    return f"{before}{START}\n{table}\n{END}{after}"
+
+
+def arguments() -> argparse.Namespace:
+    lines = __doc__.splitlines()
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description=lines[0],
+        epilog="\n".join(lines[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--quick", action="store_true", help="small sizes")
+    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    parser.add_argument("--pet160", type=Path, metavar="BUNDLE", help="a trained pet160.encoder")
+    parser.add_argument("--travel600", type=Path, metavar="BUNDLE", help="a trained travel600.encoder")
+    parser.add_argument("--only", nargs="+", metavar="SCRIPT", help="leave the others out")
+    given = parser.parse_args()
+    names = {job.name for job in jobs(given)}
+    if not given.photos.is_dir():
+        parser.error(f"{given.photos} is no folder")
+    if given.readme and (given.quick or given.only):
+        parser.error("--readme takes a whole run, without --quick and --only")
+    if set(given.only or ()) - names:
+        parser.error(f"--only: choose from {', '.join(sorted(names))}")
+    return given
+
+
+def main() -> None:
+    given = arguments()
+    rows, sound = collect([job for job in jobs(given) if not given.only or job.name in given.only])
+    print(measured.table(rows))
+    if given.readme:
+        README.write_text(replaced(README.read_text(), measured.table(rows)))
+    sys.exit(not sound)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The parts of benchmarks/ that can be wrong without being slow: what they write, and that they go on."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of benchmarks/, whose modules import one another by their bare names."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module(name)
+
+
+def test_figures_survive_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = script("measured", monkeypatch)
+    rows = [measured.Figure("a", "1 s", "2 s", "0.5", "`a.py`"), measured.Figure("b", "x|y")]
+    measured.write(tmp_path / "figures.json", rows)
+    assert measured.read(tmp_path / "figures.json") == rows
+    assert measured.table(rows).splitlines() == [
+        "| what | vsearch | baseline | ratio | command |",
+        "|---|---|---|---|---|",
+        "| a | 1 s | 2 s | 0.5 | `a.py` |",
+        "| b | x\\|y |  |  |  |",
+    ]
+
+
+def test_a_process_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = script("measured", monkeypatch)
+    with pytest.raises(measured.Failed, match="exit code 3: the reason"):
+        measured.run([sys.executable, "-c", "import sys; print('the reason'); sys.exit(3)"])
+    ran = measured.run([sys.executable, "-c", "print('first'); print('{\"n\": 2}')"])
+    assert ran.json() == {"n": 2} and ran.seconds > 0 and ran.peak_mib > 1
+
+
+def test_a_script_that_fails_leaves_a_row_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = script("readme", monkeypatch)
+    wanted = [
+        readme.Job("lacking", "needs a bundle", "study.py", None, "--pet160"),
+        readme.Job("failing", "does not run", "sync.py", ("not a number",)),
+        readme.Job("sync", "scans", "sync.py", ("600",)),
+    ]
+    rows, sound = readme.collect(wanted)
+    assert not sound
+    assert [row.what for row in rows] == ["needs a bundle", "does not run", "`sync` of 600 unchanged photos"]
+    assert rows[0].value == "not run: needs --pet160"
+    assert rows[1].value == "failed with exit code 2"
+    assert "MiB" in rows[2].value
+
+
+def test_the_readme_has_a_place_for_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = script("readme", monkeypatch)
+    text = readme.README.read_text()
+    changed = readme.replaced(text, "| new |")
+    assert "| new |" in changed
+    assert changed.replace("| new |", "") != text
+    assert [line for line in changed.splitlines() if line not in text.splitlines()] == ["| new |"]
+    assert "| what | vsearch |" not in changed
+
+
+def test_every_job_names_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = script("readme", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["bench", str(tmp_path)])
+    for job in readme.jobs(readme.arguments()):
+        shown = subprocess.run(
+            [sys.executable, BENCHMARKS / job.script, "--help"], capture_output=True, text=True
+        )
+        assert "--json" in shown.stdout, job.script
+
+
+def test_scale_keeps_one_point_a_size_and_shows_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale = script("scale", monkeypatch)
+    monkeypatch.setattr(scale, "RESULTS", tmp_path / "build" / "scale.json")
+    for count, taken in ((3000, 9.0), (1000, 1.0), (3000, 8.0)):
+        keys = ("publish_s", "raw_s", "rebuild_s", "add_s", "nearest_ms")
+        scale.keep("vectors", {"vectors": count, **dict.fromkeys(keys, taken)})
+    photos, vectors = scale.tables(scale.results())
+    assert len(photos.splitlines()) == 2  # its headings alone
+    assert [line.split(" | ")[:3] for line in vectors.splitlines()[2:]] == [
+        ["| 1,000", "1.0", "1.0"],
+        ["| 3,000", "8.0", "8.0"],
+    ]
+    scale.plot(scale.results(), tmp_path / "scale.png")
+    assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_recall_of_an_exact_search_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    scale = script("scale", monkeypatch)
+    vectors = scale.clustered(2000, 16, seed=3)
+    _, right = scale.judged(lambda query: np.argsort(-(vectors @ query))[:10].tolist(), vectors)
+    _, wrong = scale.judged(lambda query: np.argsort(vectors @ query)[:10].tolist(), vectors)
+    assert (right, wrong) == (1.0, 0.0)
+
+
+def test_photos_of_scale_are_all_different(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scale = script("scale", monkeypatch)
+    scale.make_photos(tmp_path, 998, 4)
+    made = sorted(tmp_path.rglob("*.jpg"))
+    assert [str(path.relative_to(tmp_path)) for path in made] == [
+        "000/0000998.jpg",
+        "000/0000999.jpg",
+        "001/0001000.jpg",
+        "001/0001001.jpg",
+    ]
+    assert len({path.read_bytes() for path in made}) == 4
+
+
+@pytest.mark.parametrize("name", ["measured", "peers", "readme"])
+def test_examples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = doctest.testmod(script(name, monkeypatch))
+    assert found.attempted and not found.failed
