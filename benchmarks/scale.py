@@ -1,0 +1,359 @@
+"""What size costs: photos from end to end, and vectors alone, at each size; as a table and a plot.
+
+    python benchmarks/scale.py photos 1000 3000 10000         # generated JPEGs, through vsearch's commands
+    python benchmarks/scale.py vectors 10000 30000 100000     # made-up vectors; Chroma and hnswlib beside
+    python benchmarks/scale.py report [--plot docs/pictures/scale.png]
+
+Every step is a process of its own, whose wall time and peak memory count.  Figures are kept in
+build/scale.json, each size replacing what was there, so that long runs can be done one by one; `report`
+prints them all.  hnswlib is optional: `pip install chroma-hnswlib` (or hnswlib).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import measured
+import numpy as np
+from PIL import Image
+from synthetic import append, clustered, create, dimension, publish
+
+RESULTS = Path(__file__).parents[1] / "build" / "scale.json"
+ADDED, QUERIES, K = 100, 100, 10
+VSEARCH = (sys.executable, "-m", "vsearch")
+Point = dict[str, float]
+
+
+# -- photos ------------------------------------------------------------------------------------------
+
+
+def measure_photos(count: int, scratch: Path) -> Iterator[Point]:
+    """One index of so many generated photos, by the command line."""
+    photos, more, place = scratch / "photos", scratch / "more", ("--index", str(scratch / "index"))
+    make_photos(photos, 0, count)
+    make_photos(more, count, ADDED)
+    build = measured.run([*VSEARCH, "build-index", str(photos), *place, "--json"])
+    size = measured.folder_bytes(scratch / "index")
+    add = measured.run([*VSEARCH, "add", str(more), *place, "--json"])
+    query = str(photos / "000" / "0000000.jpg")
+    cold = measured.run([*VSEARCH, "query", query, *place, "--json"])
+    asked = [sys.executable, __file__, "step", "ask", str(scratch), str(count)]
+    yield {
+        "photos": count,
+        "build_s": build.seconds,
+        "build_mib": build.peak_mib,
+        "disk_mib": size / 2**20,
+        "add_s": add.seconds,
+        "add_mib": add.peak_mib,
+        "cold_s": cold.seconds,
+        "cold_mib": cold.peak_mib,
+        "warm_ms": measured.run(asked).json()["ms"],
+    }
+
+
+def make_photos(folder: Path, first: int, count: int) -> None:
+    """Different JPEGs of 320 x 240, a thousand a folder."""
+    for number in range(first, first + count):
+        place = folder / f"{number // 1000:03d}" / f"{number:07d}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        blocks = np.random.default_rng(number).integers(0, 256, (6, 8, 3), np.uint8)
+        Image.fromarray(blocks).resize((320, 240), Image.Resampling.BICUBIC).save(place, quality=85)
+
+
+def ask(scratch: Path, count: int) -> Point:
+    """Median of a query by picture in an open index."""
+    import vsearch
+
+    names = sorted((scratch / "more").rglob("*.jpg"))[:21]
+    with vsearch.Index.open(scratch / "index") as index:
+        times = timed(lambda path: index.query(str(path), k=K), names)
+    return {"ms": times}
+
+
+# -- vectors -----------------------------------------------------------------------------------------
+
+
+def measure_vectors(count: int, scratch: Path) -> Iterator[Point]:
+    """One index of so many vectors, and raw Chroma and hnswlib with them; more figures after each step."""
+    point: Point = {"vectors": count}
+    for name in ("publish", "add", "nearest", "raw", "hnswlib", "rebuild"):
+        wanted = [str(point.get("nearest_recall", 1.0))] if name == "hnswlib" else []
+        try:
+            ran = step(name, scratch, count, *wanted)
+        except measured.Failed as reason:
+            print(f"{name} of {count} not measured: {reason}", file=sys.stderr)
+            continue
+        point |= {f"{name}_{key}": value for key, value in ran.json().items()}
+        point[f"{name}_mib"] = ran.peak_mib
+        yield point
+
+
+def step(name: str, scratch: Path, count: int, *more: str) -> measured.Ran:
+    return measured.run([sys.executable, __file__, "step", name, str(scratch), str(count), *more])
+
+
+def vectors_of(count: int) -> np.ndarray:
+    """So many, and those that are added later."""
+    return clustered(count + ADDED, dimension(), seed=1)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def step_publish(scratch: Path, count: int) -> Point:
+    place = scratch / "index"
+    create(place)
+    append(place, 0, vectors_of(count)[:count])
+    taken = seconds(lambda: publish(place))
+    return {"s": taken, "disk_mib": measured.folder_bytes(place) / 2**20}
+
+
+def step_add(scratch: Path, count: int) -> Point:
+    append(scratch / "index", count, vectors_of(count)[count:])
+    return {"s": seconds(lambda: publish(scratch / "index"))}
+
+
+def step_nearest(scratch: Path, count: int) -> Point:
+    """The search that queries use, an exact scan of few vectors and the graph of many, and both alone."""
+    from vsearch import Index
+    from vsearch.nearest import SCAN_BYTES, Graph, Scan
+    from vsearch.published import generations_of
+
+    vectors = vectors_of(count)
+    with Index.open(scratch / "index") as index:
+        directory, settings = index._directory, index._directory.settings()
+        rows = index._reading().matching("TRUE", ())
+        generations = generations_of(directory, settings)
+        graph = Graph(generations.open(generations.current()), directory, dimension(), settings.metric)
+        scan = Scan(directory, rows, settings.metric)
+
+        def through(search: Scan | Graph) -> Callable[[np.ndarray], list[int]]:
+            def nearest(query: np.ndarray) -> list[int]:
+                found = search.nearest(query, K)
+                best = np.argsort(-(found.vectors @ query), kind="stable")[:K]
+                return [int(i) - 1 for i in found.ids[best]]  # photo 1 is row 0
+
+            return nearest
+
+        graph_ms, recall = judged(through(graph), vectors)
+        scan_ms, _ = judged(through(scan), vectors)
+        few = vectors.nbytes <= SCAN_BYTES
+        graph.close()
+    return {"graph_ms": graph_ms, "scan_ms": scan_ms, "ms": scan_ms if few else graph_ms, "recall": recall}
+
+
+def step_rebuild(scratch: Path, count: int) -> Point:
+    from vsearch import Index
+
+    return {"s": seconds(lambda: Index.rebuild(scratch / "index"))}
+
+
+def step_raw(scratch: Path, count: int) -> Point:
+    """Chroma alone with the same parameters and metadata: inserting, then its own query for ten."""
+    import chromadb
+    from rebuild import insert
+
+    from vsearch.collection import HnswParameters
+
+    vectors = vectors_of(count)
+    settings = chromadb.config.Settings(anonymized_telemetry=False)
+    client = chromadb.PersistentClient(str(scratch / "raw"), settings=settings)
+    started = time.perf_counter()
+    photos = insert(client, vectors[:count], HnswParameters())
+    taken = time.perf_counter() - started
+
+    def nearest(query: np.ndarray) -> list[int]:
+        found = photos.query(query_embeddings=query[np.newaxis], n_results=K, include=[])
+        return [int(i) for i in found["ids"][0]]
+
+    ms, recall = judged(nearest, vectors[:count])
+    return {"s": taken, "ms": ms, "recall": recall}
+
+
+def step_hnswlib(scratch: Path, count: int, wanted: float) -> Point:
+    """hnswlib with the same graph parameters; the narrowest search that finds as much as ours."""
+    import hnswlib
+
+    from vsearch.collection import HnswParameters
+
+    vectors, graph = vectors_of(count)[:count], HnswParameters()
+    index = hnswlib.Index(space="cosine", dim=vectors.shape[1])
+    index.init_index(count, ef_construction=graph.ef_construction, M=graph.max_neighbors)
+    taken = seconds(lambda: index.add_items(vectors))
+    for breadth in (10, 20, 40, 80, 120, 160, 200, 400, 800):
+        index.set_ef(breadth)
+        ms, recall = judged(lambda query: index.knn_query(query, K, num_threads=1)[0][0].tolist(), vectors)
+        if recall >= wanted:
+            break
+    return {"s": taken, "ms": ms, "recall": recall, "ef": breadth}
+
+
+def judged(nearest: Callable[[np.ndarray], list[int]], vectors: np.ndarray) -> tuple[float, float]:
+    """Median milliseconds and recall@10 of a search that answers with rows of ``vectors``."""
+    random = np.random.default_rng(5)
+    rows = random.choice(len(vectors) - ADDED, QUERIES, replace=False)
+    queries = vectors[rows] + random.standard_normal((QUERIES, vectors.shape[1]), np.float32) * 0.03
+    exact = [set(np.argpartition(-(vectors @ query), K)[:K].tolist()) for query in queries]
+    found = [len(set(nearest(q)) & e) / K for q, e in zip(queries, exact, strict=True)]
+    return timed(nearest, queries), float(np.mean(found))
+
+
+def timed(call: Callable[[Any], object], arguments: Any) -> float:
+    """Median milliseconds of a call; the first, which may load something, does not count."""
+    times = [seconds(lambda one=one: call(one)) for one in arguments]
+    return float(np.median(times[1:]) * 1e3)
+
+
+STEPS: dict[str, Callable[..., Point]] = {
+    "ask": ask,
+    "publish": step_publish,
+    "add": step_add,
+    "nearest": step_nearest,
+    "rebuild": step_rebuild,
+    "raw": step_raw,
+    "hnswlib": step_hnswlib,
+}
+
+
+# -- results -----------------------------------------------------------------------------------------
+
+
+def results() -> dict[str, list[Point]]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"photos": [], "vectors": []}
+
+
+def keep(kind: str, point: Point) -> None:
+    """Put a size's figures in the place of what was known of it."""
+    known = results()
+    others = [other for other in known[kind] if other[kind] != point[kind]]
+    known[kind] = sorted([*others, point], key=lambda one: one[kind])
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+
+
+def tables(known: dict[str, list[Point]]) -> Iterator[str]:
+    """One Markdown table for photos, one for vectors."""
+    photos = [
+        ("photos", "photos", ",.0f"),
+        ("build s", "build_s", ".1f"),
+        ("photos/s", "rate", ".1f"),
+        ("build MiB", "build_mib", ",.0f"),
+        ("disk MiB", "disk_mib", ",.0f"),
+        ("add 100 s", "add_s", ".1f"),
+        ("cold query s", "cold_s", ".2f"),
+        ("its MiB", "cold_mib", ",.0f"),
+        ("warm query ms", "warm_ms", ".1f"),
+    ]
+    vectors = [
+        ("vectors", "vectors", ",.0f"),
+        ("publish s", "publish_s", ".1f"),
+        ("raw Chroma inserts s", "raw_s", ".1f"),
+        ("publish MiB", "publish_mib", ",.0f"),
+        ("disk MiB", "publish_disk_mib", ",.0f"),
+        ("add 100 s", "add_s", ".2f"),
+        ("rebuild s", "rebuild_s", ".1f"),
+        ("query ms", "nearest_ms", ".2f"),
+        ("graph ms", "nearest_graph_ms", ".2f"),
+        ("its recall", "nearest_recall", ".3f"),
+        ("raw Chroma ms", "raw_ms", ".2f"),
+        ("its recall", "raw_recall", ".3f"),
+        ("hnswlib ms", "hnswlib_ms", ".2f"),
+        ("its recall", "hnswlib_recall", ".3f"),
+    ]
+    for kind, columns in (("photos", photos), ("vectors", vectors)):
+        points = [{**p, "rate": p["photos"] / p["build_s"]} if kind == "photos" else p for p in known[kind]]
+        rows = [[format(p[key], form) if key in p else "-" for _, key, form in columns] for p in points]
+        yield measured.markdown([heading for heading, _, _ in columns], rows)
+
+
+def plot(known: dict[str, list[Point]], file: Path) -> None:
+    """Time, memory and disk against size, logarithmic both ways: in proportion is a line at 45 degrees."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
+    panels: list[tuple[str, str, dict[str, str]]] = [
+        ("photos", "seconds", {"build-index": "build_s", "add of 100": "add_s", "cold query": "cold_s"}),
+        ("photos", "warm query, milliseconds", {"by picture": "warm_ms"}),
+        ("photos", "MiB", {"build, memory": "build_mib", "query, memory": "cold_mib", "disk": "disk_mib"}),
+        (
+            "vectors",
+            "seconds",
+            {"publish": "publish_s", "rebuild": "rebuild_s", "raw Chroma": "raw_s", "add of 100": "add_s"},
+        ),
+        (
+            "vectors",
+            "query, milliseconds",
+            {
+                "vsearch": "nearest_ms",
+                "its graph": "nearest_graph_ms",
+                "raw Chroma": "raw_ms",
+                "hnswlib": "hnswlib_ms",
+            },
+        ),
+        (
+            "vectors",
+            "MiB",
+            {"publish, memory": "publish_mib", "raw Chroma, memory": "raw_mib", "disk": "publish_disk_mib"},
+        ),
+    ]
+    for axis, (kind, unit, lines) in zip(axes.flat, panels, strict=True):
+        for label, key in lines.items():
+            points = [(p[kind], p[key]) for p in known[kind] if key in p]
+            axis.loglog(*zip(*points, strict=True) if points else ((), ()), marker="o", label=label)
+        axis.set(xlabel=kind, ylabel=unit)
+        low, high = axis.get_ylim()
+        axis.set_ylim(
+            min(low, high / 20), 1.3 * high
+        )  # a decade at least: a small step must not look like a cliff
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_major_formatter("{x:,g}")
+            scale.set_minor_formatter("")
+        axis.grid(True, which="major", alpha=0.3)
+        axis.legend(fontsize=8)
+    figure.savefig(file, dpi=90)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parsers = parser.add_subparsers(dest="what", required=True)
+    for kind, sizes in (("photos", [1_000, 3_000, 10_000]), ("vectors", [100_000])):
+        measuring = parsers.add_parser(kind)
+        measuring.add_argument("sizes", type=int, nargs="*", default=sizes)
+    reporting = parsers.add_parser("report")
+    reporting.add_argument("--plot", type=Path, help="write the plot there")
+    one = parsers.add_parser("step")
+    one.add_argument("name", choices=STEPS)
+    one.add_argument("scratch", type=Path)
+    one.add_argument("count", type=int)
+    one.add_argument("wanted", type=float, nargs="*")
+    given = parser.parse_args()
+    if given.what == "step":
+        print(json.dumps(STEPS[given.name](given.scratch, given.count, *given.wanted)))
+    elif given.what == "report":
+        print("\n\n".join(tables(results())))
+        if given.plot:
+            plot(results(), given.plot)
+    else:
+        measure = {"photos": measure_photos, "vectors": measure_vectors}[given.what]
+        for size in given.sizes:
+            with tempfile.TemporaryDirectory() as scratch:
+                for point in measure(size, Path(scratch)):
+                    keep(given.what, point)
+            print(json.dumps(point), flush=True)
+
+
+if __name__ == "__main__":
+    main()
