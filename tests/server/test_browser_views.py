@@ -37,7 +37,8 @@ def test_axe_finds_nothing(
     server = guarded_server if what == "login" else album_server
     tab = Tab(browser, f"{server.url}/{query}", size, color_scheme=scheme, bypass_csp=True)
     first = {"map": "#plane", "duplicates": ".group", "login": "#token"}.get(what, ".card")
-    playwright.expect(tab.page.locator(first).first).to_be_visible()
+    # Looking for duplicates and placing the map take a while the first time.
+    playwright.expect(tab.page.locator(first).first).to_be_visible(timeout=60_000)
     tab.page.locator("#filter-button").click(force=True) if what == "query" else None
     if what == "cropper":
         tab.page.get_by_role("button", name="Region").click()
