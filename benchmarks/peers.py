@@ -178,9 +178,9 @@ def table(results: dict[Peer, Result], downloaded: bool = False) -> str:
     """The Markdown table, each figure with its ratio to vsearch's.
 
     >>> ours, theirs = Result(20, 30, 400, 99, 1.0, 20), Result(10, 15, 800, 0, 4.0, 10)
-    >>> print(table({PEERS[0]: ours, PEERS[1]: theirs}).splitlines()[-1])
-    | the study's way, `pet160` | random | 10.0 (0.50) | 15.0 (0.50) | 800 (2.00) | nothing kept | 4.00 (4.00) | 10.0 (0.50) |
-    """  # noqa: E501
+    >>> table({PEERS[0]: ours, PEERS[1]: theirs}).splitlines()[-1].split(" | ")[2:6]
+    ['10.0 (0.50)', '15.0 (0.50)', '800 (2.00)', 'nothing kept']
+    """
     headings = (
         "",
         "weights",

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -52,9 +53,9 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def http(self, **options: object) -> httpx.Client:
+    def http(self, **options: Any) -> httpx.Client:
         """A plain HTTP client of it."""
-        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
 
     def kill(self) -> None:
         """SIGKILL: no time to clean up."""
@@ -77,9 +78,9 @@ class GraphServer(Server):
     )
 
 
-def eventually(condition: object, seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait until ``condition()`` is true; for what happens soon, but not at once."""
     deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline, f"still not true after {seconds} s"
         time.sleep(0.05)

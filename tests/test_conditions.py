@@ -148,7 +148,8 @@ def test_every_file_name_is_found_and_printed_as_it_is(tmp_path: Path, toy_encod
     for name in NAMES:
         path = os.path.join(os.fsencode(folder), name)
         line, environment = safety.command("query", "-0", "-k", "1", "--index", index.path)
-        done = subprocess.run([*line, b"--", path], env=environment, capture_output=True)  # type: ignore[call-overload,misc]
+        line = [*map(os.fsencode, line), b"--", path]
+        done = subprocess.run(line, env=environment, capture_output=True)
         assert done.stdout == path + b"\0", done.stderr
 
 

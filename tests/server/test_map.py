@@ -102,7 +102,7 @@ def test_filters_choose_what_is_on_it(http: httpx.Client, server: Server, served
     problem_of(http.get(MAP, params={"where": "nonsense"}), 422, "usage")
 
 
-def test_stopping_does_not_wait_for_it(index: vsearch.Index) -> None:
+def test_stopping_does_not_wait_for_it(index: vsearch.Index, monkeypatch: pytest.MonkeyPatch) -> None:
     maps = Maps(Workers(index.sibling(), 1, 1, "maps"))
     begun = threading.Event()
     real = maps._go_on
@@ -113,7 +113,7 @@ def test_stopping_does_not_wait_for_it(index: vsearch.Index) -> None:
             real()
 
     async def stopped() -> object:
-        maps._go_on = endless  # type: ignore[method-assign]
+        monkeypatch.setattr(maps, "_go_on", endless)
         asked = asyncio.ensure_future(maps.of(Version(1, "encoder", Filters())))
         await asyncio.to_thread(begun.wait, 60)
         maps.stop()

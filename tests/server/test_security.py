@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 import vsearch
 from tests import album
@@ -142,7 +143,7 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
         return bool(real(a, b))
 
     monkeypatch.setattr("vsearch.server.security.hmac.compare_digest", spy)
-    guard = Guard(None, Options(token=TOKEN))  # type: ignore[arg-type]
+    guard = Guard(Starlette(), Options(token=TOKEN))
     scope = {
         "type": "http",
         "method": "GET",
