@@ -102,7 +102,7 @@ def candidates(index: Index) -> tuple[float, float]:
     with generations.open(generations.current()) as collection:
         for vector in scan.vectors:
             exact = set(scan.nearest(vector, 10).ids.tolist())
-            found = collection.near(vector, 30)
+            found = collection.near_each(vector[np.newaxis], 30)[0]
             near = collection.search(vector[np.newaxis], 10)[0]
             best = np.argsort(-(found.vectors @ vector), kind="stable")[:10]
             own.append(len(exact & {int(hit.id) for hit in near}) / 10)

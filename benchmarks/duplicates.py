@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 import vsearch
 from vsearch import duplicates, files, neighbours
-from vsearch.hashing import hamming
+from vsearch.hashing import as_numbers, distances
 from vsearch.segmentrows import SegmentRows
 
 Change = Callable[[Image.Image, random.Random], Image.Image]
@@ -185,7 +185,9 @@ class measured_vectors:
 
     def distance(self, a: Path, b: Path) -> int:
         one, other = self._photos[str(a)].facts, self._photos[str(b)].facts
-        return hamming(one.phash or "0", other.phash or "0") if one and other else 64
+        if not (one and one.phash and other and other.phash):
+            return 64
+        return int(distances(as_numbers([one.phash]), as_numbers([other.phash]))[0])
 
     def is_nearest(self, copy: Path, original: Path) -> bool:
         scores = self._matrix @ self._vectors[str(copy)]

@@ -96,7 +96,8 @@ def merged(query: Vectors, answers: Sequence[Neighbours]) -> list[int]:
 
 def ask(query: Vectors, shards: Sequence[Collection], pool: ThreadPoolExecutor) -> list[int]:
     """Ask every shard at once, and merge."""
-    return merged(query, list(pool.map(lambda shard: shard.near(query, CANDIDATES), shards)))
+    found = pool.map(lambda shard: shard.near_each(query[np.newaxis], CANDIDATES)[0], shards)
+    return merged(query, list(found))
 
 
 def measure(answer: Callable[[Vectors], list[int]], queries: Vectors) -> tuple[list[list[int]], float]:

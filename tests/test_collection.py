@@ -77,7 +77,7 @@ def test_every_vector_is_found_by_itself(generations: Generations, truth: Truth)
     with generations.open(number) as collection:
         assert collection.count() == 300
         hits = collection.search(vectors, 1)
-        near = collection.near(vectors[7], 3)
+        near = collection.near_each(vectors[7][np.newaxis], 3)[0]
     assert [row[0].id for row in hits] == [str(n) for n in range(300)]
     assert max(row[0].distance for row in hits) < 1e-5
     assert near.ids[0] == 7

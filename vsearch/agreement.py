@@ -25,7 +25,7 @@ _BLOCK = 8
 _TEXTURE = 3.0
 _BLOCK_CORRELATION = 0.7
 # With fewer textured blocks than this, a picture is flat: only its colour can be compared.
-_FEW_BLOCKS = 4
+FEW_BLOCKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Agreement:
     @property
     def flat(self) -> bool:
         """Whether there is too little texture to tell."""
-        return self.textured < _FEW_BLOCKS
+        return self.textured < FEW_BLOCKS
 
 
 def oriented(grey: npt.NDArray[Pixel], orientation: int) -> npt.NDArray[Pixel]:
@@ -60,12 +60,19 @@ def oriented(grey: npt.NDArray[Pixel], orientation: int) -> npt.NDArray[Pixel]:
     return turned[:, ::-1] if orientation & 1 else turned
 
 
-def best_orientation(a: Grey, b: Grey) -> int:
-    """The orientation of ``b`` (both uint8 [S, S]) that correlates best with ``a``; ties go to the lowest."""
-    small_a, small_b = _standardised(_reduced(a)), _reduced(b)
-    turned = [_standardised(oriented(small_b, orientation)) for orientation in range(8)]
-    scores = [float(np.multiply(small_a, each).mean()) for each in turned]
+def best_orientation(a: Floats, b: Floats) -> int:
+    """The orientation of ``b`` that correlates best with ``a``; ties go to the lowest.
+
+    Args:
+        a, b: float32 [S, S], :func:`standardised`.
+    """
+    scores = [float(np.multiply(a, oriented(b, orientation)).mean()) for orientation in range(8)]
     return int(np.argmax(np.round(scores, 3)))
+
+
+def textured_blocks(grey: Grey) -> int:
+    """How many blocks of a picture, uint8 [H, W], have texture."""
+    return int((_blocks(grey, _BLOCK).std(axis=1) >= _TEXTURE).sum())
 
 
 def compare(a: Grey, b: Grey, mask: npt.NDArray[np.bool_] | None = None, block: int = _BLOCK) -> Agreement:
@@ -82,30 +89,32 @@ def compare(a: Grey, b: Grey, mask: npt.NDArray[np.bool_] | None = None, block: 
         textured &= _blocks(mask, block).min(axis=1) > 0
     centred_a = blocks_a - blocks_a.mean(axis=1, keepdims=True)
     centred_b = blocks_b - blocks_b.mean(axis=1, keepdims=True)
-    correlation = (centred_a * centred_b).mean(axis=1) / np.maximum(std_a * std_b, 1e-3)
+    correlations = (centred_a * centred_b).mean(axis=1) / np.maximum(std_a * std_b, 1e-3)
     count = int(textured.sum())
-    agreeing = int((correlation[textured] >= _BLOCK_CORRELATION).sum())
+    agreeing = int((correlations[textured] >= _BLOCK_CORRELATION).sum())
     inside = np.ones(a.shape, np.bool_) if mask is None else mask
-    return Agreement(agreeing / count if count else 0.0, count, _correlation(a[inside], b[inside]))
+    return Agreement(agreeing / count if count else 0.0, count, correlation(a[inside], b[inside]))
 
 
-def _reduced(grey: Grey) -> Floats:
+def reduced(grey: Grey) -> Floats:
     """Averaged over 4 x 4 pixels."""
     h, w = grey.shape[0] // 4, grey.shape[1] // 4
     means: Floats = grey[: h * 4, : w * 4].reshape(h, 4, w, 4).mean(axis=(1, 3), dtype=np.float32)
     return means
 
 
-def _standardised(values: Floats) -> Floats:
+def standardised(values: Floats) -> Floats:
+    """``values`` less their mean, divided by their standard deviation: their mean product correlates."""
     centred: Floats = values - values.mean()
     scaled: Floats = centred / max(float(centred.std()), 1e-6)
     return scaled
 
 
-def _correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
+def correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
+    """Pearson's, of all pixels of two pictures of one shape, -1 to 1."""
     if not a.size:
         return 0.0
-    return float((_standardised(a.astype(np.float32)) * _standardised(b.astype(np.float32))).mean())
+    return float((standardised(a.astype(np.float32)) * standardised(b.astype(np.float32))).mean())
 
 
 def _blocks(grey: npt.NDArray[np.generic], side: int) -> Floats:

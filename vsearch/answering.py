@@ -7,17 +7,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from vsearch import filters
 from vsearch.collection import Generations, Manifest
 from vsearch.directory import IndexDirectory
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, PhotoError, UsageError
 from vsearch.filters import Condition
-from vsearch.ingest import THREADS_BEYOND_CORES, in_parallel
+from vsearch.ingest import THREADS_BEYOND_CORES, batch_of, batched, in_parallel
 from vsearch.kinds import Seen
 from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
 from vsearch.opened import OpenIndex
 from vsearch.published import generations_of
-from vsearch.question import Asked, Asker, Crop, Picture, Weighted
+from vsearch.question import Asked, Asker, Crop, Picture, Question, Weighted
 from vsearch.records import Answer, Match, Photo, Result
 from vsearch.search import Searcher, Wanted
 from vsearch.segmentrows import StoredRows
@@ -112,21 +114,27 @@ class Answering(OpenIndex):
         return self._patiently(lambda: self._follow().answer(self._asker().ask(asked), wanted))
 
     def answers(self, pictures: Iterable[str], wanted: Wanted) -> Iterator[Result]:
-        """Answer many queries, in order: queries run side by side on all cores.
+        """Answer many queries, in order: batches of them run side by side on all cores.
 
         Args:
             pictures: paths; one that cannot be read gives a result with a failure.
         """
         searcher, asker = self._follow(), self._asker()
 
-        def answer(path: str) -> Result:
-            try:
-                question = asker.ask(Asked((Weighted(path),)))
-            except PhotoError as failure:
-                return Result(path, (), failure)
-            return Result(path, searcher.answer(question, wanted).matches)
+        def answer(paths: list[str]) -> list[Result]:
+            asked = asker.ask_each(paths)
+            answers = iter(searcher.answers([q for q in asked if isinstance(q, Question)], wanted))
+            return [
+                Result(path, (), question)
+                if isinstance(question, PhotoError)
+                else Result(path, next(answers).matches)
+                for path, question in zip(paths, asked, strict=True)
+            ]
 
-        yield from in_parallel(answer, pictures, (os.cpu_count() or 1) + THREADS_BEYOND_CORES)
+        batches = batched(pictures, batch_of(self._bundle.specification.input_size))
+        with threadpool_limits(1, user_api="blas"):  # its own threads would only wait for the others
+            for results in in_parallel(answer, batches, (os.cpu_count() or 1) + THREADS_BEYOND_CORES):
+                yield from results
 
     def named(self, path: PathLike) -> Photo | None:
         """The photo at ``path``, absolute or relative to a photo folder, whether its file is there or not."""

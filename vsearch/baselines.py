@@ -43,7 +43,7 @@ def colour_histogram(pixels: Pixels) -> Vectors:
 def difference_hash(pixels: Pixels) -> Vectors:
     """The 64 bits of dHash as -1 and 1: their cosine is 1 - (differing bits) / 32."""
     digits = [hashing.perceptual_hashes(Image.fromarray(one))[1] for one in pixels]
-    hashes = np.array([hashing.as_number(d) for d in digits], dtype=np.uint64)
+    hashes = hashing.as_numbers(digits)
     bits = (hashes[:, np.newaxis] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
     return bits.astype(np.float32) * 2 - 1
 

@@ -80,9 +80,10 @@ def _plain_rankings(vectors: Vectors) -> Iterator[Integers]:
 
 
 def _rankings_by(score: Ranking, vectors: Vectors) -> Iterator[Integers]:
-    for query in range(len(vectors)):
-        others = np.delete(np.arange(len(vectors)), query)
-        yield others[np.argsort(-scores_by(vectors[query], vectors[others], score), kind="stable")]
+    unit = normalised(vectors)
+    for query in range(len(unit)):
+        others = np.delete(np.arange(len(unit)), query)
+        yield others[np.argsort(-scores_by(unit[query], unit[others], score), kind="stable")]
 
 
 def nearest(vectors: Vectors, k: int, by: str = "plain") -> Iterator[Integers]:

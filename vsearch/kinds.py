@@ -1,9 +1,9 @@
 """How photos relate to the pictures of a query: the same, a variant or alike; decided as duplicates are.
 
-Hashes and scores say which photos may be variants, :mod:`vsearch.judging` looks at the thumbnails of these
-and decides.  Comparing parts takes some 20 ms a photo, so only photos that score high are compared that way,
-nearest first, until three in a row are no variants.  Without OpenCV crops, borders and captions stay
-``similar``; without thumbnails the hashes alone decide.
+Hashes say which photos may be the whole picture, scores and :mod:`vsearch.containment` which may be a part of
+it, and :mod:`vsearch.judging` looks at the thumbnails of these and decides.  Of those that score high the
+nearest are compared as parts, until three in a row are no variants.  Without OpenCV crops, borders and
+captions stay ``similar``; without thumbnails the hashes alone decide.
 
 What was found out is kept for as long as there is room: pages of one answer, and questions by photos that
 lie near each other, compare the same pictures.  Of 52 ms that a question by id took, 40 went into this.
@@ -17,15 +17,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import hashing, judging, localfeatures
+from vsearch import containment, hashing, judging, localfeatures
+from vsearch.containment import Grey
 from vsearch.judging import Look, Recent
 from vsearch.localfeatures import Features
 from vsearch.records import Kind, Location, Photo, PhotoFacts
 
 # Re-encoded, resized, recoloured, mirrored and turned copies are within 10 bits in 99-100 % of 241 photos; of
-# pairs of different photos 1 in 100 is within 22.
+# 7,160 answers that showed other photos 15 were within 16 in one of eight orientations, 1,115 within 22.
 VARIANT_BITS = 10
-_PLAUSIBLE_BITS = 22
+_PLAUSIBLE_BITS = 16
 _PLAUSIBLE_SCORE = 0.7  # docs/search.md, Kinds: what it misses and what it saves
 _TRIES = 3
 
@@ -38,38 +39,36 @@ class Original:
         key: SHA-256 of its file, or of what else tells it from others.
         jpeg: its thumbnail, longest side 256 pixels.
         facts: of the picture.
-        hashes: pHashes of its eight orientations.
+        hashes: pHashes of its eight orientations, uint64 [8].
     """
 
     key: str
     jpeg: bytes
     facts: PhotoFacts
-    hashes: Sequence[str]
+    hashes: npt.NDArray[np.uint64]
 
     def near(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
         """Which of these pHashes, uint64 [N], alone make a photo look like a variant; in any orientation."""
-        near = np.zeros(len(hashes), np.bool_)
-        for own in self.hashes:
-            near |= hashing.distances(hashing.as_number(own), hashes) <= VARIANT_BITS
-        return near
+        return hashing.distances(self.hashes, hashes) <= VARIANT_BITS
 
     def distance(self, facts: PhotoFacts | None) -> int | None:
         """Bits between the hashes, in the nearest orientation; ``None`` where one is not known."""
-        if facts is None or facts.phash is None or not self.hashes:
+        if facts is None or facts.phash is None:
             return None
-        return min(hashing.hamming(facts.phash, other) for other in self.hashes)
+        return int(hashing.distances(self.hashes, hashing.as_numbers([facts.phash]))[0])
 
 
 class Seen:
     """The pictures compared last, and what came out; shared by the threads that answer from one index.
 
-    By SHA-256 of the files: the same bytes always look the same, so nothing here grows old.  Some 15, 16 and
-    70 KiB each, and 0.3 for an outcome: 65 MiB when all is full.
+    By SHA-256 of the files: the same bytes always look the same, so nothing here grows old.  Some 15, 18, 1
+    and 70 KiB each, and 0.3 for an outcome: 70 MiB when all is full.
     """
 
     def __init__(self) -> None:
         self.originals: Recent[str, Original] = Recent(512)
         self.looks: Recent[str, Look | None] = Recent(1024)
+        self.smalls: Recent[str, Grey | None] = Recent(4096)
         self.features: Recent[str, Features | None] = Recent(512)
         self.variants: Recent[tuple[str, str, bool], bool] = Recent(16_384)
 
@@ -116,23 +115,33 @@ class Kinds:
 
     def _is_variant(self, original: Original, photo: Photo, high: bool) -> bool:
         bits = original.distance(photo.facts)
-        if not high and (bits is None or bits > _PLAUSIBLE_BITS):
+        near = bits is not None and bits <= _PLAUSIBLE_BITS
+        if not (near or high):
             return False
         key = original.key, _key(photo), high
-        return self._seen.variants.get(key, lambda _: self._compare(original, photo, bits, high))
+        return self._seen.variants.get(
+            key,
+            lambda _: (near and self._is_whole(original, photo)) or (high and self._is_part(original, photo)),
+        )
 
-    def _compare(self, original: Original, photo: Photo, bits: int | None, high: bool) -> bool:
+    def _is_whole(self, original: Original, photo: Photo) -> bool:
         ours, theirs = self._look(original), self._look(photo)
         if ours is None or theirs is None:
+            bits = original.distance(photo.facts)
             return bits is not None and bits <= VARIANT_BITS
         same_time = _may_be_one_exposure(original.facts, photo.facts)
-        if judging.as_whole(ours, theirs, same_time=same_time).relation is not None:
-            return True
-        if not (high and self._parts):
+        return judging.as_whole(ours, theirs, same_time=same_time).relation is not None
+
+    def _is_part(self, original: Original, photo: Photo) -> bool:
+        if not self._parts:
+            return False
+        ours, theirs = self._small(original), self._small(photo)
+        if ours is None or theirs is None or not containment.may_contain(ours, theirs):
             return False
         whole, part = self._features(original), self._features(photo)
         if whole is None or part is None:
             return False
+        same_time = _may_be_one_exposure(original.facts, photo.facts)
         return judging.as_part(whole, part, same_time=same_time).relation is not None
 
     def _look(self, picture: Original | Photo) -> Look | None:
@@ -141,6 +150,13 @@ class Kinds:
             return judging.look(jpeg, _aspect(picture.facts)) if jpeg else None
 
         return self._seen.looks.get(_key(picture), look)
+
+    def _small(self, picture: Original | Photo) -> Grey | None:
+        def small(_: str) -> Grey | None:
+            jpeg = self._jpeg(picture)
+            return containment.small(jpeg) if jpeg else None
+
+        return self._seen.smalls.get(_key(picture), small)
 
     def _features(self, picture: Original | Photo) -> Features | None:
         def features(_: str) -> Features | None:

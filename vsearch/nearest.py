@@ -7,9 +7,10 @@ A filter that leaves no more than that is answered by a scan too, whatever the s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ _OVERFETCH = 3
 _LEAST = 30
 
 
-class Nearest(Protocol):
+class Nearest(ABC):
     """Finds candidates and their vectors."""
 
     def nearest(self, vector: Vectors, k: int, only: Only | None = None) -> Neighbours:
@@ -38,11 +39,15 @@ class Nearest(Protocol):
         Args:
             only: which photos may be answers; all by default.
         """
-        ...
+        return self.nearest_each(vector[np.newaxis], k, only)[0]
 
+    @abstractmethod
+    def nearest_each(self, vectors: Vectors, k: int, only: Only | None = None) -> list[Neighbours]:
+        """:meth:`nearest` for each of ``vectors`` (float32 [Q, D]), in less time than one by one."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of what it holds."""
-        ...
 
 
 class Only:
@@ -63,7 +68,7 @@ class Only:
         return np.isin(ids, self.ids, assume_unique=True)
 
 
-class Scan:
+class Scan(Nearest):
     """All vectors in memory, compared one by one: exact.
 
     Args:
@@ -86,15 +91,17 @@ class Scan:
         self._vectors = read_vectors(directory, rows)
         self._squares = np.einsum("nd,nd->n", self._vectors, self._vectors)
 
-    def nearest(self, vector: Vectors, k: int, only: Only | None = None) -> Neighbours:
+    def nearest_each(self, vectors: Vectors, k: int, only: Only | None = None) -> list[Neighbours]:
         """See :class:`Nearest`."""
-        nearness = self._vectors @ vector
+        nearness = vectors @ self._vectors.T
         if self._metric == "euclidean":
             nearness = 2 * nearness - self._squares  # minus the squared distance, up to a constant
         if only is not None:
-            nearness[~only.holds(self._ids)] = -np.inf
+            nearness[:, ~only.holds(self._ids)] = -np.inf
             k = min(k, len(only.rows))
-        k = min(k, len(nearness))
+        return [self._best(row, min(k, len(row))) for row in nearness]
+
+    def _best(self, nearness: npt.NDArray[np.float32], k: int) -> Neighbours:
         best = np.argpartition(nearness, -k)[-k:] if k else np.empty(0, dtype=np.int64)
         best = best[np.argsort(-nearness[best], kind="stable")]
         best = best[np.isfinite(nearness[best])]
@@ -111,7 +118,7 @@ class Scan:
         self._squares = self._squares[:0]
 
 
-class Graph:
+class Graph(Nearest):
     """The collection's HNSW graph: approximate, for any number of photos.
 
     Args:
@@ -128,31 +135,32 @@ class Graph:
         self._dimension = dimension
         self._metric: Metric = metric
 
-    def nearest(self, vector: Vectors, k: int, only: Only | None = None) -> Neighbours:
+    def nearest_each(self, vectors: Vectors, k: int, only: Only | None = None) -> list[Neighbours]:
         """See :class:`Nearest`."""
         wanted = max(_LEAST, _OVERFETCH * k)
         if only is None:
-            return self._ask(vector, wanted, None)
+            return self._ask(vectors, wanted, None)
         if len(only.rows) * self._dimension * 4 <= SCAN_BYTES:
-            return Scan(self._directory, only.rows, self._metric).nearest(vector, k)
+            return Scan(self._directory, only.rows, self._metric).nearest_each(vectors, k)
         if only.where is not None:
-            return self._ask(vector, wanted, only.where)
-        return self._sifted(vector, k, only)
+            return self._ask(vectors, wanted, only.where)
+        return [self._sifted(vector, k, only) for vector in vectors]
 
     def close(self) -> None:
         """Close the collection."""
         self._collection.close()
 
-    def _ask(self, vector: Vectors, k: int, where: dict[str, Any] | None) -> Neighbours:
+    def _ask(self, vectors: Vectors, k: int, where: dict[str, Any] | None) -> list[Neighbours]:
         if not self._count:
-            return Neighbours(np.empty(0, np.int64), np.empty((0, self._dimension), np.float32))
-        return self._collection.near(vector, min(k, self._count), where)
+            nothing = Neighbours(np.empty(0, np.int64), np.empty((0, self._dimension), np.float32))
+            return [nothing] * len(vectors)
+        return self._collection.near_each(vectors, min(k, self._count), where)
 
     def _sifted(self, vector: Vectors, k: int, only: Only) -> Neighbours:
         """Ask for more until enough pass a filter that Chroma cannot say."""
         wanted = max(_LEAST, _OVERFETCH * k * self._count // len(only.rows))
         while True:
-            found = self._ask(vector, wanted, None)
+            found = self._ask(vector[np.newaxis], wanted, None)[0]
             passing = only.holds(found.ids)
             if passing.sum() >= min(k, len(only.rows)) or len(found.ids) >= self._count:
                 return Neighbours(found.ids[passing], found.vectors[passing])

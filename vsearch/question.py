@@ -14,7 +14,7 @@ from vsearch import files, hashing, images
 from vsearch.catalog import Catalog
 from vsearch.directory import Settings
 from vsearch.encoders import Encoder
-from vsearch.errors import EncoderError, UsageError
+from vsearch.errors import EncoderError, PhotoError, UsageError
 from vsearch.kinds import Original, Seen
 from vsearch.ranking import mixed, normalised
 from vsearch.records import Photo, PhotoFacts
@@ -70,6 +70,16 @@ class Question:
     pinned: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decoded:
+    """A picture that the encoder has not seen yet: uint8 [S, S, 3], and the rest of its :class:`Question`."""
+
+    pixels: npt.NDArray[np.uint8]
+    digests: frozenset[str] = frozenset()
+    originals: Sequence[Original] = ()
+    pinned: bool = False
+
+
 class Asker:
     """Makes questions for one index.
 
@@ -103,17 +113,31 @@ class Asker:
             EncoderError: the encoder has no text half, or gives numbers that are not finite.
         """
         _check(asked)
-        plus = [self._picture(w.picture, asked.crop if not n else None) for n, w in enumerate(asked.plus)]
+        crops = [asked.crop, *[None] * (len(asked.plus) - 1)]
+        pictures = [self._picture(w.picture, crop) for w, crop in zip(asked.plus, crops, strict=False)]
+        pictures += [self._picture(w.picture, None) for w in asked.minus]
+        found = self._encoded(pictures)
+        plus, minus = found[: len(asked.plus)], found[len(asked.plus) :]
         weights = [w.weight for w in asked.plus]
         if asked.text is not None:
             plus.append(Question(self._unit(self._encoder().encode_text(asked.text))))
             weights.append(asked.text_weight)
-        minus = [self._picture(w.picture, None) for w in asked.minus]
         if len(plus) == 1 and not minus:
             return plus[0]
         return _combined(plus, weights, minus, [w.weight for w in asked.minus])
 
-    def _picture(self, picture: Picture, crop: Crop | None) -> Question:
+    def ask_each(self, paths: Sequence[str]) -> list[Question | PhotoError]:
+        """One question for each picture, encoded together; the error for one that cannot be read."""
+        pictures: list[Question | _Decoded | PhotoError] = []
+        for path in paths:
+            try:
+                pictures.append(self._picture(path, None))
+            except PhotoError as failure:
+                pictures.append(failure)
+        encoded = iter(self._encoded([p for p in pictures if not isinstance(p, PhotoError)]))
+        return [p if isinstance(p, PhotoError) else next(encoded) for p in pictures]
+
+    def _picture(self, picture: Picture, crop: Crop | None) -> Question | _Decoded:
         if isinstance(picture, Photo):
             if crop is None:
                 return self._recalled(picture)
@@ -123,7 +147,18 @@ class Asker:
             known = next((p for p in self._catalog.with_digest(sha256) if p.state == "ready"), None)
             if known is not None:
                 return self._recalled(known)
-        return self._encoded(source, sha256, crop, _name_of(picture))
+        return self._decoded(source, sha256, crop, _name_of(picture))
+
+    def _encoded(self, pictures: Sequence[Question | _Decoded]) -> list[Question]:
+        """The same with a vector for each, in order."""
+        pixels = [picture.pixels for picture in pictures if isinstance(picture, _Decoded)]
+        vectors = iter(self._encoder().encode(np.stack(pixels)) if pixels else ())
+        return [
+            Question(self._unit(next(vectors)), picture.digests, picture.originals, picture.pinned)
+            if isinstance(picture, _Decoded)
+            else picture
+            for picture in pictures
+        ]
 
     def _recalled(self, photo: Photo) -> Question:
         """A photo of the index: its vector and thumbnail lie there."""
@@ -145,11 +180,10 @@ class Asker:
 
         return [self._seen.originals.get(photo.sha256 or str(photo.id), original)]
 
-    def _encoded(
+    def _decoded(
         self, source: images.Source, sha256: str | None, crop: Crop | None, name: str | None
-    ) -> Question:
-        encoder = self._encoder()
-        specification = encoder.specification
+    ) -> _Decoded:
+        specification = self._encoder().specification
         decoded = images.decode(
             source,
             specification.input_size,
@@ -159,13 +193,12 @@ class Asker:
             box=self._box(source, crop, name) if crop is not None else None,
             name=name,
         )
-        vector = self._unit(encoder.encode(decoded.pixels[np.newaxis])[0])
         if crop is not None:
-            return Question(vector)
+            return _Decoded(decoded.pixels)
         digests = frozenset([sha256]) if sha256 else frozenset[str]()
         key = sha256 or _key(decoded.thumbnail, decoded.facts)
         original = Original(key, decoded.thumbnail, decoded.facts, hashing.orientations(decoded.picture))
-        return Question(vector, digests, [original], pinned=True)
+        return _Decoded(decoded.pixels, digests, [original], pinned=True)
 
     def _box(self, source: images.Source, crop: Crop, name: str | None) -> images.Box:
         limit = self._settings.max_megapixels

@@ -83,12 +83,11 @@ def smoothed(vectors: Vectors, neighbours: int = NEIGHBOURS, power: float = POWE
     count = min(neighbours, len(vectors) - 1)
     if count < 1:
         return vectors
-    best = np.argpartition(near, -count, axis=1)[:, -count:]
-    weights = np.clip(np.take_along_axis(near, best, axis=1), 0, None) ** power
-    total = vectors.copy()
-    for column in range(count):  # one neighbour at a time: [N, count, D] at once would be 20 times larger
-        total += weights[:, column, np.newaxis] * vectors[best[:, column]]
-    return normalised(total)
+    # As one product with a matrix that is mostly zeros: half the time of gathering neighbours row by row.
+    near *= near >= np.partition(near, -count, axis=1)[:, -count, np.newaxis]
+    weights = np.maximum(near, 0, out=near) ** power
+    np.fill_diagonal(weights, 1.0)
+    return normalised(weights @ vectors)
 
 
 def expanded(query: Vectors, vectors: Vectors, count: int = EXPANSION, power: float = POWER) -> Vectors:
@@ -120,33 +119,33 @@ def refined(query: Vectors, pool: Vectors) -> npt.NDArray[np.float64]:
     the pool smooths each, a twentieth expands the query, up to the numbers above.
 
     Args:
-        query: float32 [D].
-        pool: float32 [N, D], the photos nearest to the query.
+        query: float32 [D], unit length.
+        pool: float32 [N, D], unit length, the photos nearest to the query.
 
     Returns:
         float64 [N]: the larger of two cosine similarities, of query and vector, and of expanded query and
         smoothed vector.
     """
-    plain = cosine(query, pool).astype(np.float64)
+    plain = _similarity(query, pool)
     if len(pool) < SMALLEST_POOL:
         return plain
-    smooth = smoothed(normalised(pool), min(NEIGHBOURS, len(pool) // 10))
-    wide = expanded(normalised(query[np.newaxis])[0], smooth, min(EXPANSION, len(pool) // 20))
-    return np.maximum(plain, cosine(wide, smooth))
+    smooth = smoothed(pool, min(NEIGHBOURS, len(pool) // 10))
+    wide = expanded(query, smooth, min(EXPANSION, len(pool) // 20))
+    return np.maximum(plain, _similarity(wide, smooth))
 
 
 def scores_by(query: Vectors, vectors: Vectors, score: Ranking) -> Scores:
     """Scores of the nearest 2,000 by ``score``; those farther away stay behind them, in their plain order.
 
     Args:
-        query: float32 [D].
-        vectors: float32 [N, D].
+        query: float32 [D], unit length.
+        vectors: float32 [N, D], unit length.
         score: one of :data:`RANKINGS`.
 
     Returns:
         float64 [N].
     """
-    plain = cosine(query, vectors).astype(np.float64)
+    plain = _similarity(query, vectors)
     order = np.argsort(-plain, kind="stable")
     copies = int(np.count_nonzero(plain > _COPY))  # the query itself is no neighbourhood
     near, far = order[copies : copies + LARGEST_POOL], order[copies + LARGEST_POOL :]
@@ -158,22 +157,23 @@ def scores_by(query: Vectors, vectors: Vectors, score: Ranking) -> Scores:
     return scores
 
 
-def _plain(query: Vectors, pool: Vectors) -> Scores:
-    return cosine(query, pool).astype(np.float64)
+def _similarity(query: Vectors, vectors: Vectors) -> Scores:
+    """:func:`cosine` of what is of unit length already."""
+    scores: Scores = np.clip(vectors @ query, -1, 1).astype(np.float64)
+    return scores
 
 
 def _smoothed_alone(query: Vectors, pool: Vectors) -> Scores:
-    return cosine(query, smoothed(normalised(pool))).astype(np.float64)
+    return _similarity(query, smoothed(pool))
 
 
 def _expanded_alone(query: Vectors, pool: Vectors) -> Scores:
-    unit = normalised(pool)
-    return cosine(expanded(normalised(query[np.newaxis])[0], unit), unit).astype(np.float64)
+    return _similarity(expanded(query, pool), pool)
 
 
-# The steps, each alone and both together: query float32 [D], pool float32 [N, D] -> float64 [N].
+# The steps, each alone and both together: query float32 [D], pool float32 [N, D], unit length -> float64 [N].
 RANKINGS: dict[str, Ranking] = {
-    "plain": _plain,
+    "plain": _similarity,
     "expanded": _expanded_alone,
     "smoothed": _smoothed_alone,
     "refined": refined,

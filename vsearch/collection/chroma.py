@@ -178,8 +178,8 @@ class Collection:
             found.update((i, np.asarray(v, np.float32)) for i, v in zip(got["ids"], embeddings, strict=True))
         return found
 
-    def near(self, vector: Vectors, k: int, where: dict[str, Any] | None = None) -> Neighbours:
-        """The ``k`` photos nearest to ``vector`` (float32 [D]), with their vectors.
+    def near_each(self, vectors: Vectors, k: int, where: dict[str, Any] | None = None) -> list[Neighbours]:
+        """The ``k`` photos nearest to each of ``vectors`` (float32 [Q, D]), with their vectors.
 
         Without distances and metadata, which take Chroma longer than the search itself: 12.9 ms with
         metadata, 2.5 ms without, 6.6 ms with vectors, for 200 of 2,000 photos.
@@ -187,19 +187,24 @@ class Collection:
         Raises:
             CollectionError: Chroma refused.
         """
-        if not np.isfinite(vector).all():  # Chroma takes NaN and answers NaN
+        if not np.isfinite(vectors).all():  # Chroma takes NaN and answers NaN
             raise CollectionError("the query vector has NaN or infinite numbers; nothing can be near it")
         with self._errors():
             found = self._photos.query(
-                query_embeddings=np.ascontiguousarray(vector[np.newaxis], dtype=np.float32),
+                query_embeddings=np.ascontiguousarray(vectors, dtype=np.float32),
                 n_results=k,
                 where=where,
                 include=["embeddings"],
             )
         embeddings = found["embeddings"]
         assert embeddings is not None  # asked for
-        ids = np.array([int(i) for i in found["ids"][0]], dtype=np.int64)
-        return Neighbours(ids, np.asarray(embeddings[0], np.float32).reshape(len(ids), len(vector)))
+        return [
+            Neighbours(
+                np.array([int(i) for i in ids], dtype=np.int64),
+                np.asarray(near, np.float32).reshape(len(ids), vectors.shape[1]),
+            )
+            for ids, near in zip(found["ids"], embeddings, strict=True)
+        ]
 
     def ids(self) -> list[str]:
         """Every id, paged."""

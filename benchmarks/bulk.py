@@ -1,0 +1,99 @@
+"""How near a bulk query comes to the speed at which its pictures can be encoded, in one run.
+
+    python benchmarks/bulk.py ALBUM QUERIES [--encoder photo] [--repeats 3]
+
+ALBUM is indexed, then every photo below QUERIES asks for ten answers, through `vsearch query --from LIST
+--json` as a whole process.  Held against two floors: the same photos read, decoded and encoded on all
+threads, as `build-index` does it, with nothing else (*encode-limited*); and the same with the decoding on
+two threads first and ready batches on both cores after (the floor of `build.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import build
+import measured
+
+from vsearch import encoders, files, images, ingest
+
+VSEARCH = (sys.executable, "-m", "vsearch")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("album", type=Path)
+    parser.add_argument("queries", type=Path)
+    parser.add_argument("--encoder", default="photo")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    options = parser.parse_args()
+    paths = [str(path) for path in sorted(options.queries.rglob("*")) if path.is_file()]
+    with tempfile.TemporaryDirectory() as scratch:
+        index, listed = Path(scratch) / "bulk.vsearch", Path(scratch) / "list.txt"
+        build.build(options.album, options.encoder, index)
+        listed.write_text("\n".join(paths) + "\n")
+        asked, limits, parts = [], [], []
+        for _ in range(options.repeats):  # in turn, so that a drifting machine slows all
+            asked.append(bulk(index, listed))
+            limits.append(encode_limited(paths, options.encoder))
+            parts.append(sum(build.floor(paths, options.encoder)))
+    wall, limit, floor = (statistics.median(times) for times in (asked, limits, parts))
+    print(f"{len(paths)} queries, encoder {options.encoder}, medians of {options.repeats}")
+    for name, seconds in (
+        ("query --from, whole process", wall),
+        ("decoded and encoded together", limit),
+        ("decoded, then encoded", floor),
+    ):
+        rate = len(paths) / seconds
+        print(f"  {name:30s}{seconds:7.2f} s  {rate:6.1f}/s   speed of the bulk query {seconds / wall:.2f}")
+    print(f"  of encode-limited speed: {limit / wall:.2f}   (to reach: at least 0.9)")
+    figure = measured.Figure(
+        f"{len(paths):,} queries in bulk",
+        f"{len(paths) / wall:.0f}/s",
+        f"decoding and encoding them alone, {len(paths) / limit:.0f}/s",
+        f"{limit / wall:.2f}x as fast",
+        "`bulk.py`",
+    )
+    measured.write(options.json, [figure])
+
+
+def bulk(index: Path, listed: Path) -> float:
+    """Wall seconds of one process that answers the list."""
+    command = [*VSEARCH, "query", "--from", str(listed), "--json", "--index", str(index)]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def encode_limited(paths: list[str], name: str) -> float:
+    """Seconds to read, decode and encode all photos in batches, on as many threads as `build-index` has."""
+    encoder = encoders.Encoder(encoders.resolve(name))
+    specification = encoder.specification
+
+    def encode(batch: list[str]) -> None:
+        import numpy as np
+
+        pixels = [
+            images.decode(files.read(path), specification.input_size, specification.resize).pixels
+            for path in batch
+        ]
+        encoder.encode(np.stack(pixels))
+
+    threads = (os.cpu_count() or 1) + ingest.THREADS_BEYOND_CORES
+    started = time.perf_counter()
+    batches = ingest.batched(paths, ingest.batch_of(specification.input_size))
+    for _ in ingest.in_parallel(encode, batches, threads):
+        pass
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
