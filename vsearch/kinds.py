@@ -37,13 +37,13 @@ class Original:
 
     Attributes:
         key: SHA-256 of its file, or of what else tells it from others.
-        jpeg: its thumbnail, longest side 256 pixels.
+        jpeg: gives its thumbnail, longest side 256 pixels; hardly ever asked for.
         facts: of the picture.
         hashes: pHashes of its eight orientations, uint64 [8].
     """
 
     key: str
-    jpeg: bytes
+    jpeg: Callable[[], bytes]
     facts: PhotoFacts
     hashes: npt.NDArray[np.uint64]
 
@@ -167,7 +167,7 @@ class Kinds:
 
     def _jpeg(self, picture: Original | Photo) -> bytes | None:
         if isinstance(picture, Original):
-            return picture.jpeg
+            return picture.jpeg()
         return self._thumbnail(picture.thumbnail) if picture.thumbnail else None
 
 

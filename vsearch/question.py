@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from vsearch.encoders import Encoder
 from vsearch.errors import EncoderError, PhotoError, UsageError
 from vsearch.kinds import Original, Seen
 from vsearch.ranking import mixed, normalised
-from vsearch.records import Photo, PhotoFacts
+from vsearch.records import Photo
 from vsearch.segmentrows import StoredRows
 
 Vector = npt.NDArray[np.float32]
@@ -176,7 +177,7 @@ class Asker:
         def original(key: str) -> Original:
             data = self._rows.thumbnails.thumbnail(place)
             hashes = hashing.orientations(images.decode(data, 8, thumbnail=False).picture)
-            return Original(key, data, facts, hashes)
+            return Original(key, lambda: data, facts, hashes)
 
         return [self._seen.originals.get(photo.sha256 or str(photo.id), original)]
 
@@ -189,15 +190,17 @@ class Asker:
             specification.input_size,
             specification.resize,
             max_megapixels=self._settings.max_megapixels,
-            thumbnail=crop is None,
+            thumbnail=False,
             box=self._box(source, crop, name) if crop is not None else None,
             name=name,
         )
         if crop is not None:
             return _Decoded(decoded.pixels)
         digests = frozenset([sha256]) if sha256 else frozenset[str]()
-        key = sha256 or _key(decoded.thumbnail, decoded.facts)
-        original = Original(key, decoded.thumbnail, decoded.facts, hashing.orientations(decoded.picture))
+        picture, facts = decoded.picture, decoded.facts
+        key = sha256 or files.digest(picture.tobytes() + repr(facts).encode())
+        jpeg = functools.cache(lambda: images.thumbnail_of(picture))
+        original = Original(key, jpeg, facts, hashing.orientations(picture))
         return _Decoded(decoded.pixels, digests, [original], pinned=True)
 
     def _box(self, source: images.Source, crop: Crop, name: str | None) -> images.Box:
@@ -273,11 +276,6 @@ def _bytes_of(picture: images.Source) -> tuple[images.Source, str | None]:
     if isinstance(picture, bytes):
         return picture, files.digest(picture)
     return picture, None
-
-
-def _key(thumbnail: bytes, facts: PhotoFacts) -> str:
-    """Of a picture that came without bytes: the same for the same thumbnail and facts."""
-    return files.digest(thumbnail + repr(facts).encode())
 
 
 def _name_of(picture: images.Source) -> str | None:

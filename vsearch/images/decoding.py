@@ -85,7 +85,7 @@ def decode(
         return Decoded(
             pixels=np.array(_resized(working, size, resize)),
             picture=picture,
-            thumbnail=_jpeg(picture) if thumbnail else b"",
+            thumbnail=thumbnail_of(picture) if thumbnail else b"",
             facts=PhotoFacts(
                 *whole, image.format or "", taken_at=exif.taken_at(tags), camera=exif.camera(tags)
             ),
@@ -115,6 +115,13 @@ def read_picture(
         whole = exif.turned_size(image.size, orientation)
         shrink = max(1, int(max(whole) / longest / 2))
         return _fit(_working(image, orientation, whole, shrink), longest)
+
+
+def thumbnail_of(picture: Image.Image) -> bytes:
+    """``picture``, RGB, as the JPEG bytes that are kept of it."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
+    return buffer.getvalue()
 
 
 def _region(box: Box | None, whole: tuple[int, int]) -> Box:
@@ -227,9 +234,3 @@ def _fit(picture: Image.Image, longest: int) -> Image.Image:
         return picture.copy()  # a plain picture, without the file it came from
     # A third of the time of BICUBIC without the gap; nobody sees the difference in a thumbnail.
     return picture.resize(_whole_size(picture, longest), BILINEAR, reducing_gap=1.0)
-
-
-def _jpeg(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
-    return buffer.getvalue()

@@ -55,9 +55,14 @@ def matches_table(matches: Sequence[Match]) -> Table:
 
 def match_json(query: str, match: Match) -> str:
     """One match as the JSON line that ``query --json`` promises."""
-    fields = asdict(match)
-    ordered = {"query": query, **{n: fields[n] for n in ("rank", "path", "score", "kind", "id")}}
-    ordered["score"] = round(match.score, 6)
+    ordered: dict[str, object] = {
+        "query": query,
+        "rank": match.rank,
+        "path": match.path,
+        "score": round(match.score, 6),
+        "kind": match.kind,
+        "id": match.id,
+    }
     if match.match is not None:
         ordered["match"] = round(match.match, 6)
     return json.dumps(ordered)
