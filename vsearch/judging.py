@@ -152,7 +152,7 @@ class Judge:
         self._aspects = aspects
         self._taken = taken
         self._looks: Recent[int, Look | None] = Recent(8192)
-        self._smalls: Recent[int, containment.Grey | None] = Recent(65_536)
+        self._smalls: Recent[int, containment.Small | None] = Recent(16_384)
         self._features: Recent[int, localfeatures.Features | None] = Recent(1024)
         self._parts = localfeatures.available()
 
@@ -184,7 +184,7 @@ class Judge:
         jpeg = self._thumbnail(photo)
         return look(jpeg, float(self._aspects[photo])) if jpeg else None
 
-    def _small(self, photo: int) -> containment.Grey | None:
+    def _small(self, photo: int) -> containment.Small | None:
         jpeg = self._thumbnail(photo)
         return containment.small(jpeg) if jpeg else None
 

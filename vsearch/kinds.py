@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch import containment, hashing, judging, localfeatures
-from vsearch.containment import Grey
+from vsearch.containment import Small
 from vsearch.judging import Look, Recent
 from vsearch.localfeatures import Features
 from vsearch.records import Kind, Location, Photo, PhotoFacts
@@ -61,14 +61,14 @@ class Original:
 class Seen:
     """The pictures compared last, and what came out; shared by the threads that answer from one index.
 
-    By SHA-256 of the files: the same bytes always look the same, so nothing here grows old.  Some 15, 18, 1
-    and 70 KiB each, and 0.3 for an outcome: 70 MiB when all is full.
+    By SHA-256 of the files: the same bytes always look the same, so nothing here grows old.  Some 15, 18, 4
+    and 70 KiB each, and 0.3 for an outcome: 82 MiB when all is full.
     """
 
     def __init__(self) -> None:
         self.originals: Recent[str, Original] = Recent(512)
         self.looks: Recent[str, Look | None] = Recent(1024)
-        self.smalls: Recent[str, Grey | None] = Recent(4096)
+        self.smalls: Recent[str, Small | None] = Recent(4096)
         self.features: Recent[str, Features | None] = Recent(512)
         self.variants: Recent[tuple[str, str, bool], bool] = Recent(16_384)
 
@@ -151,8 +151,8 @@ class Kinds:
 
         return self._seen.looks.get(_key(picture), look)
 
-    def _small(self, picture: Original | Photo) -> Grey | None:
-        def small(_: str) -> Grey | None:
+    def _small(self, picture: Original | Photo) -> Small | None:
+        def small(_: str) -> Small | None:
             jpeg = self._jpeg(picture)
             return containment.small(jpeg) if jpeg else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from vsearch.records import Location, Photo
 
 FORMAT_VERSION = 1
 _BUSY_SECONDS = 60.0
+_PHASH = re.compile("[0-9a-f]{16}")
 _PAGE = 1000
 
 
@@ -128,13 +130,10 @@ class Catalog:
     def phashes(self, ids: Sequence[int]) -> dict[int, str]:
         """pHashes of those photos that have one; cheaper than :meth:`get_many`, and unchecked but in form."""
         # As one row: SQLite's module lets other threads run before each, and then waits for its turn.
-        query = (
-            "SELECT json_group_object(id, phash) FROM photos WHERE id IN (SELECT value FROM json_each(?)) "
-            "AND length(phash) = 16 AND phash NOT GLOB '*[^0-9a-f]*'"
-        )
+        query = "SELECT json_group_object(id, phash) FROM photos WHERE id IN (SELECT value FROM json_each(?))"
         with self._errors():
-            found = self._db.execute(query, (json.dumps(ids),)).fetchone()[0]
-        return {int(photo_id): phash for photo_id, phash in json.loads(found).items()}
+            found = json.loads(self._db.execute(query, (json.dumps(ids),)).fetchone()[0])
+        return {int(i): phash for i, phash in found.items() if phash and _PHASH.fullmatch(phash)}
 
     def with_digest(self, sha256: str) -> Iterator[Photo]:
         """Every photo with these bytes, oldest first."""
