@@ -19,6 +19,7 @@ Grey = npt.NDArray[np.uint8]
 
 _SMALLEST_SCALE = 0.4
 _SHORTEST = 6
+_FLAT_LEVELS = 2.0  # standard deviation, grey levels: nothing to correlate
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def _reach(step: _Step, a: Grey, b: Grey) -> bool:
 
 
 def _correlation(inner: Grey, outer: Grey, scale: float) -> float:
-    """Of ``inner``, scaled, where it fits best in ``outer``; -1 where it is too large or too small."""
+    """Of ``inner``, scaled, where it fits best in ``outer``; -1 where it is too large, too small or flat."""
     import cv2
 
     template = _scaled(inner, scale)
@@ -74,8 +75,11 @@ def _correlation(inner: Grey, outer: Grey, scale: float) -> float:
     # One pixel more is a matter of rounding: it is cut off.
     if template.shape[0] > height + 1 or template.shape[1] > width + 1 or min(template.shape) < _SHORTEST:
         return -1.0
+    if template.std() < _FLAT_LEVELS:
+        return -1.0
     found = cv2.matchTemplate(outer, template[:height, :width], cv2.TM_CCOEFF_NORMED)
-    return float(np.max(found, where=np.isfinite(found), initial=-1.0))
+    # Where ``outer`` is flat the quotient may be anything, infinity too.
+    return float(np.max(found, where=np.abs(found) <= 1.001, initial=-1.0))
 
 
 def _scaled(grey: npt.NDArray[Any], scale: float) -> Grey:
