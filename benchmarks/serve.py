@@ -2,7 +2,8 @@
 
 Indexes a copy of up to 400 of PHOTOS, serves it with --allow-add on 127.0.0.1, and measures
 
-1. questions by id over HTTP against the same questions in a loop of ``Index.query``, in this process;
+1. questions by id over HTTP against the same questions in a loop of ``Index.query``, in this process: asked first,
+   worked out again (--keep-answers 0), and answered with the answer that was kept;
 2. many clients at once, asking by id and by upload while one adds photos: failures, p50 and p99;
 3. the server's memory before and after 10,000 questions.
 """
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.serving import Server
 
 K = 10
+TURNS = 5
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -73,25 +75,59 @@ def rate(ask: Callable[[str], object], ids: list[str], seconds: float, threads: 
         return sum(pool.map(loop, range(threads))) / seconds
 
 
-def throughput(index: vsearch.Index, server: Server, ids: list[str], seconds: float) -> None:
-    """By id, over HTTP against in process: first questions of a photo, then again and again."""
+def throughput(index: vsearch.Index, ids: list[str], seconds: float) -> None:
+    """By id, over HTTP against in process: first questions of a photo, then again and again.
+
+    Asked again of two servers: one that works each answer out anew, as the loop does, and one that keeps answers.
+    """
     known = {photo_id: index.photo(photo_id) for photo_id in ids}
-    url = f"/api/v1/photos/{{}}/similar?k={K}"
+
+    def ours(photo_id: str) -> object:
+        return index.query(known[photo_id], k=K)
+
     # One BLAS thread as in the server: on a busy machine the loop is faster so, and the ratio fair.
-    limits = threadpool_limits(1, user_api="blas")
-    with limits, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
+    with (
+        threadpool_limits(1, user_api="blas"),
+        Server(index.path, "--keep-answers", "0") as forgetful,
+        Server(index.path) as keeping,
+    ):
+        first = [len(ids) / timed(ask, ids, n) for ask, n in ((ours, 1), (asking(forgetful), 4))]
+        timed(asking(keeping), ids, 4)
+        print(f"by id, first: Index.query in a loop {first[0]:.0f}/s, {compared(first[1], first[0])}")
+        servers = {"worked out again": forgetful, "kept answer": keeping}
+        rates: dict[str, list[float]] = {"loop": [], **{name: [] for name in servers}}
+        cpu: dict[str, list[float]] = {name: [] for name in servers}
+        for _ in range(TURNS):
+            rates["loop"].append(rate(ours, ids, seconds / TURNS, 1))
+            for name, server in servers.items():
+                before = cpu_seconds(server)
+                rates[name].append(rate(asking(server), ids, seconds / TURNS, 4))
+                used = cpu_seconds(server) - before
+                cpu[name].append(used / (rates[name][-1] * seconds / TURNS))
+    loop = statistics.median(rates["loop"])
+    for name in servers:
+        over_http = compared(statistics.median(rates[name]), loop)
+        spent = statistics.median(cpu[name]) * 1000
+        print(
+            f"by id, {name}: Index.query in a loop {loop:.0f}/s, {over_http}; CPU of the server {spent:.2f} ms"
+        )
 
-        def ours(photo_id: str) -> object:
-            return index.query(known[photo_id], k=K)
 
-        def http(photo_id: str) -> object:
-            return client.get(url.format(photo_id)).raise_for_status()
+def asking(server: Server) -> Callable[[str], object]:
+    """Asks ``server`` by id; all threads share its connections."""
+    client = httpx.Client(base_url=server.url, timeout=60, trust_env=False)
+    return lambda photo_id: client.get(f"/api/v1/photos/{photo_id}/similar?k={K}").raise_for_status()
 
-        first = [len(ids) / timed(ask, ids, threads) for ask, threads in ((ours, 1), (http, 4))]
-        turns = [(rate(ours, ids, seconds / 3, 1), rate(http, ids, seconds / 3, 4)) for _ in range(3)]
-    again = [statistics.median(rates) for rates in zip(*turns, strict=True)]
-    for what, (a, b) in (("first", first), ("again", again)):
-        print(f"by id, {what}: Index.query in a loop {a:.0f}/s, over HTTP {b:.0f}/s, ratio {b / a:.2f}")
+
+def compared(over_http: float, loop: float) -> str:
+    """A rate over HTTP, and how it compares."""
+    return f"over HTTP {over_http:.0f}/s, ratio {over_http / loop:.2f}"
+
+
+def cpu_seconds(server: Server) -> float:
+    """CPU time of the server's process so far, all threads."""
+    times = psutil.Process(server.process.pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def timed(ask: Callable[[str], object], ids: list[str], threads: int) -> float:
@@ -179,8 +215,8 @@ def main() -> None:
         index = vsearch.Index.create(Path(folder, "made.vsearch"))
         index.add(Path(folder, "photos"))
         ids = [str(photo.id) for photo in index.photos()]
+        throughput(index, ids[:100], options.seconds)
         with Server(index.path, "--allow-add") as server:
-            throughput(index, server, ids[:100], options.seconds)
             load = Load(server, ids, photos, variants(photos[0]))
             load.run(options.clients, options.seconds)
             load.report(options.seconds)
