@@ -2,8 +2,8 @@
 
 Indexes a copy of up to 400 of PHOTOS, serves it with --allow-add on 127.0.0.1, and measures
 
-1. questions by id over HTTP against the same questions in a loop of ``Index.query``, in this process: asked first,
-   worked out again (--keep-answers 0), and answered with the answer that was kept;
+1. questions by id over HTTP against the same questions in a loop of ``Index.query``, in this process: asked
+   first, worked out again (--keep-answers 0), and answered with the answer that was kept;
 2. many clients at once, asking by id and by upload while one adds photos: failures, p50 and p99;
 3. the server's memory before and after 10,000 questions.
 """
@@ -78,7 +78,7 @@ def rate(ask: Callable[[str], object], ids: list[str], seconds: float, threads: 
 def throughput(index: vsearch.Index, ids: list[str], seconds: float) -> None:
     """By id, over HTTP against in process: first questions of a photo, then again and again.
 
-    Asked again of two servers: one that works each answer out anew, as the loop does, and one that keeps answers.
+    Asked again of two servers: one that works every answer out anew, as the loop does, one that keeps them.
     """
     known = {photo_id: index.photo(photo_id) for photo_id in ids}
 
@@ -90,44 +90,49 @@ def throughput(index: vsearch.Index, ids: list[str], seconds: float) -> None:
         threadpool_limits(1, user_api="blas"),
         Server(index.path, "--keep-answers", "0") as forgetful,
         Server(index.path) as keeping,
+        forgetful.http() as forgetful_http,
+        keeping.http() as keeping_http,
     ):
-        first = [len(ids) / timed(ask, ids, n) for ask, n in ((ours, 1), (asking(forgetful), 4))]
-        timed(asking(keeping), ids, 4)
+        anew, kept = asking(forgetful_http), asking(keeping_http)
+        first = [len(ids) / timed(ask, ids, threads) for ask, threads in ((ours, 1), (anew, 4))]
+        timed(kept, ids, 4)
         print(f"by id, first: Index.query in a loop {first[0]:.0f}/s, {compared(first[1], first[0])}")
-        servers = {"worked out again": forgetful, "kept answer": keeping}
-        rates: dict[str, list[float]] = {"loop": [], **{name: [] for name in servers}}
-        cpu: dict[str, list[float]] = {name: [] for name in servers}
+        loop, again = [], {"worked out again": Spent(forgetful, anew), "kept": Spent(keeping, kept)}
         for _ in range(TURNS):
-            rates["loop"].append(rate(ours, ids, seconds / TURNS, 1))
-            for name, server in servers.items():
-                before = cpu_seconds(server)
-                rates[name].append(rate(asking(server), ids, seconds / TURNS, 4))
-                used = cpu_seconds(server) - before
-                cpu[name].append(used / (rates[name][-1] * seconds / TURNS))
-    loop = statistics.median(rates["loop"])
-    for name in servers:
-        over_http = compared(statistics.median(rates[name]), loop)
-        spent = statistics.median(cpu[name]) * 1000
-        print(
-            f"by id, {name}: Index.query in a loop {loop:.0f}/s, {over_http}; CPU of the server {spent:.2f} ms"
-        )
+            loop.append(rate(ours, ids, seconds / TURNS, 1))
+            for spent in again.values():
+                spent.measure(ids, seconds / TURNS)
+    here = statistics.median(loop)
+    for what, spent in again.items():
+        over_http, cpu = compared(statistics.median(spent.rates), here), statistics.median(spent.cpu)
+        print(f"by id, {what}: Index.query in a loop {here:.0f}/s, {over_http}, {cpu * 1000:.2f} ms of CPU")
 
 
-def asking(server: Server) -> Callable[[str], object]:
-    """Asks ``server`` by id; all threads share its connections."""
-    client = httpx.Client(base_url=server.url, timeout=60, trust_env=False)
+class Spent:
+    """Questions a second of a server, and seconds of CPU that its process spends on one, all threads."""
+
+    def __init__(self, server: Server, ask: Callable[[str], object]) -> None:
+        self._process = psutil.Process(server.process.pid)
+        self._ask = ask
+        self.rates: list[float] = []
+        self.cpu: list[float] = []
+
+    def measure(self, ids: list[str], seconds: float) -> None:
+        before = self._process.cpu_times()
+        self.rates.append(rate(self._ask, ids, seconds, 4))
+        after = self._process.cpu_times()
+        used = after.user + after.system - before.user - before.system
+        self.cpu.append(used / (self.rates[-1] * seconds))
+
+
+def asking(client: httpx.Client) -> Callable[[str], object]:
+    """Asks by id; all threads share the client's connections."""
     return lambda photo_id: client.get(f"/api/v1/photos/{photo_id}/similar?k={K}").raise_for_status()
 
 
 def compared(over_http: float, loop: float) -> str:
     """A rate over HTTP, and how it compares."""
     return f"over HTTP {over_http:.0f}/s, ratio {over_http / loop:.2f}"
-
-
-def cpu_seconds(server: Server) -> float:
-    """CPU time of the server's process so far, all threads."""
-    times = psutil.Process(server.process.pid).cpu_times()
-    return float(times.user + times.system)
 
 
 def timed(ask: Callable[[str], object], ids: list[str], threads: int) -> float:
