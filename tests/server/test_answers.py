@@ -111,8 +111,8 @@ def test_the_answers_kept_have_a_bound_in_bytes() -> None:
     assert [ask(str(n)) for n in range(4)] == [1] * 4
     assert ask("too large", 10_001) == ask("too large", 10_001) == 0
     assert ask("0") == 1  # and drops nothing else; now the one that was asked for last
-    assert ask("another", 3000) == 0
-    assert [ask("0"), ask("another", 3000)] == [1, 1]
+    assert ask("another", 5000) == 0
+    assert [ask("0"), ask("another", 5000)] == [1, 1]
     assert ask("1") == 0  # the oldest had to go
 
 

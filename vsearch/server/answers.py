@@ -1,7 +1,7 @@
 """Answers given before: as JSON, bounded in bytes, dropped as soon as anything in the index changes.
 
-People ask the same again: Back, a reload, an address that was sent on, a page that scrolls.  A question by id
-takes some 5 ms of a core, its kept answer 0.1.
+People ask the same again: Back, a reload, an address that was sent on, a page that scrolls.  Worked out
+again, a question by id took 10.6 ms of CPU in the server, HTTP included; with a kept answer 0.73.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-# What a key, an entry and the object around the bytes take besides: measured, 700 B for a question of 400.
-_OVERHEAD = 1024
+_OVERHEAD = 256  # bytes of an entry besides: 173 were measured
 
 
 class Answers:
