@@ -2,7 +2,8 @@
 
 Indexes a copy of up to 400 of PHOTOS, serves it with --allow-add on 127.0.0.1, and measures
 
-1. questions by id over HTTP against the same questions in a loop of ``Index.query``, in this process;
+1. questions by id over HTTP against the same questions in a loop of ``Index.query``, in this process: asked
+   first, worked out again (--keep-answers 0), and answered with the answer that was kept;
 2. many clients at once, asking by id and by upload while one adds photos: failures, p50 and p99;
 3. the server's memory before and after 10,000 questions.
 """
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.serving import Server
 
 K = 10
+TURNS = 5
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -73,25 +75,64 @@ def rate(ask: Callable[[str], object], ids: list[str], seconds: float, threads: 
         return sum(pool.map(loop, range(threads))) / seconds
 
 
-def throughput(index: vsearch.Index, server: Server, ids: list[str], seconds: float) -> None:
-    """By id, over HTTP against in process: first questions of a photo, then again and again."""
+def throughput(index: vsearch.Index, ids: list[str], seconds: float) -> None:
+    """By id, over HTTP against in process: first questions of a photo, then again and again.
+
+    Asked again of two servers: one that works every answer out anew, as the loop does, one that keeps them.
+    """
     known = {photo_id: index.photo(photo_id) for photo_id in ids}
-    url = f"/api/v1/photos/{{}}/similar?k={K}"
+
+    def ours(photo_id: str) -> object:
+        return index.query(known[photo_id], k=K)
+
     # One BLAS thread as in the server: on a busy machine the loop is faster so, and the ratio fair.
-    limits = threadpool_limits(1, user_api="blas")
-    with limits, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
+    with (
+        threadpool_limits(1, user_api="blas"),
+        Server(index.path, "--keep-answers", "0") as forgetful,
+        Server(index.path) as keeping,
+        forgetful.http() as forgetful_http,
+        keeping.http() as keeping_http,
+    ):
+        anew, kept = asking(forgetful_http), asking(keeping_http)
+        first = [len(ids) / timed(ask, ids, threads) for ask, threads in ((ours, 1), (anew, 4))]
+        timed(kept, ids, 4)
+        print(f"by id, first: Index.query in a loop {first[0]:.0f}/s, {compared(first[1], first[0])}")
+        loop, again = [], {"worked out again": Spent(forgetful, anew), "kept": Spent(keeping, kept)}
+        for _ in range(TURNS):
+            loop.append(rate(ours, ids, seconds / TURNS, 1))
+            for spent in again.values():
+                spent.measure(ids, seconds / TURNS)
+    here = statistics.median(loop)
+    for what, spent in again.items():
+        over_http, cpu = compared(statistics.median(spent.rates), here), statistics.median(spent.cpu)
+        print(f"by id, {what}: Index.query in a loop {here:.0f}/s, {over_http}, {cpu * 1000:.2f} ms of CPU")
 
-        def ours(photo_id: str) -> object:
-            return index.query(known[photo_id], k=K)
 
-        def http(photo_id: str) -> object:
-            return client.get(url.format(photo_id)).raise_for_status()
+class Spent:
+    """Questions a second of a server, and seconds of CPU that its process spends on one, all threads."""
 
-        first = [len(ids) / timed(ask, ids, threads) for ask, threads in ((ours, 1), (http, 4))]
-        turns = [(rate(ours, ids, seconds / 3, 1), rate(http, ids, seconds / 3, 4)) for _ in range(3)]
-    again = [statistics.median(rates) for rates in zip(*turns, strict=True)]
-    for what, (a, b) in (("first", first), ("again", again)):
-        print(f"by id, {what}: Index.query in a loop {a:.0f}/s, over HTTP {b:.0f}/s, ratio {b / a:.2f}")
+    def __init__(self, server: Server, ask: Callable[[str], object]) -> None:
+        self._process = psutil.Process(server.process.pid)
+        self._ask = ask
+        self.rates: list[float] = []
+        self.cpu: list[float] = []
+
+    def measure(self, ids: list[str], seconds: float) -> None:
+        before = self._process.cpu_times()
+        self.rates.append(rate(self._ask, ids, seconds, 4))
+        after = self._process.cpu_times()
+        used = after.user + after.system - before.user - before.system
+        self.cpu.append(used / (self.rates[-1] * seconds))
+
+
+def asking(client: httpx.Client) -> Callable[[str], object]:
+    """Asks by id; all threads share the client's connections."""
+    return lambda photo_id: client.get(f"/api/v1/photos/{photo_id}/similar?k={K}").raise_for_status()
+
+
+def compared(over_http: float, loop: float) -> str:
+    """A rate over HTTP, and how it compares."""
+    return f"over HTTP {over_http:.0f}/s, ratio {over_http / loop:.2f}"
 
 
 def timed(ask: Callable[[str], object], ids: list[str], threads: int) -> float:
@@ -179,8 +220,8 @@ def main() -> None:
         index = vsearch.Index.create(Path(folder, "made.vsearch"))
         index.add(Path(folder, "photos"))
         ids = [str(photo.id) for photo in index.photos()]
+        throughput(index, ids[:100], options.seconds)
         with Server(index.path, "--allow-add") as server:
-            throughput(index, server, ids[:100], options.seconds)
             load = Load(server, ids, photos, variants(photos[0]))
             load.run(options.clients, options.seconds)
             load.report(options.seconds)

@@ -77,6 +77,7 @@ def test_the_client_has_the_methods_of_the_index() -> None:
         "path",
         "named",
         "sibling",
+        "edition",
         "ready",
         "answer",
         "answers",

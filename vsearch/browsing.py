@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Self
 
 from vsearch.answering import Answering, PathLike
@@ -126,6 +128,16 @@ class Browsable(Answering):
         pending = catalog.count_changed_since(covered)
         return Held(catalog.count("ready"), catalog.count("failed"), number, pending)
 
+    def edition(self) -> tuple[object, ...]:
+        """What tells two states of the index apart: while it is equal, so is the answer to a question.
+
+        But for questions that look at files outside the index: a crop, or a folder that may be anywhere.
+        """
+        catalog = self._reading()
+        settings, current = self._directory.settings_file, self._directory.current_file
+        stamps = [_stamp(path) for path in (settings, catalog.path, current)]
+        return catalog.identity(), catalog.sequence(), *stamps
+
     def cameras(self) -> dict[str, int]:
         """How many photos each camera took, most first."""
         return dict(self._reading().cameras())
@@ -146,6 +158,15 @@ class Browsable(Answering):
             other._loaded = self._encoder()
         other._seen = self._seen
         return other
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Inode and time of change, ns: another one whenever the file was replaced."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def is_id(text: str) -> bool:

@@ -47,6 +47,12 @@ def serve(
     max_megapixels: Annotated[
         float, typer.Option("--max-megapixels", min=0.001, help="Largest uploaded picture.")
     ] = 50.0,
+    keep_answers: Annotated[
+        float,
+        typer.Option(
+            "--keep-answers", metavar="MIB", min=0, help="Room for answers given before, MiB; 0 for none."
+        ),
+    ] = 8.0,
     device: DeviceOption = "auto",
 ) -> None:
     """Serve the index: a web page, and an HTTP API for programs and other machines.
@@ -75,6 +81,7 @@ def serve(
         allow_hosts=tuple(allow_host or ()),
         max_upload_bytes=int(max_upload * _MIB),
         max_megapixels=max_megapixels,
+        kept_answers_bytes=int(keep_answers * _MIB),
     )
     run(Index.open(index, device=device), options, _announce)
 

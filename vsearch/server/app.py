@@ -12,6 +12,7 @@ import vsearch
 from vsearch.index import Index
 from vsearch.server import problems, schemas
 from vsearch.server.adding import Adder
+from vsearch.server.answers import Answers
 from vsearch.server.maps import Maps
 from vsearch.server.metrics import Measured, Metrics
 from vsearch.server.options import Options
@@ -52,6 +53,7 @@ def create_app(index: Index, options: Options) -> FastAPI:
 
 
 def _service(index: Index, options: Options) -> Service:
+    metrics = Metrics()
     return Service(
         options=options,
         readers=Workers(index, options.readers, options.queued, "questions"),
@@ -59,7 +61,8 @@ def _service(index: Index, options: Options) -> Service:
         adder=Adder(index.sibling(), options.max_megapixels) if options.allow_add else None,
         maps=Maps(Workers(index, 1, options.queued, "maps")),
         pictures=Pictures(_KEPT_UPLOADS * options.max_upload_bytes),
-        metrics=Metrics(),
+        answers=Answers(options.kept_answers_bytes, metrics.count_recalled),
+        metrics=metrics,
     )
 
 

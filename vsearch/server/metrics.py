@@ -36,6 +36,12 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._recalled = Counter(
+            "vsearch_answers_recalled",
+            "Questions answered with an answer given before",
+            registry=self._registry,
+        )
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request."""
         self._requests.labels(method, route, str(status)).inc()
@@ -51,6 +57,10 @@ class Metrics:
     def set_running(self, worker: str, count: int) -> None:
         """How many calls of one kind run or wait now."""
         self._waiting.labels(worker).set(count)
+
+    def count_recalled(self) -> None:
+        """Count one question that was answered with an answer given before."""
+        self._recalled.inc()
 
     def text(self) -> bytes:
         """All of them, in the text format of Prometheus."""

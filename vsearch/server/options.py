@@ -26,6 +26,7 @@ class Options:
         allow_hosts: names under which browsers may reach the server, besides IP addresses and ``host``.
         max_upload_bytes: largest request body.
         max_megapixels: largest uploaded picture.
+        kept_answers_bytes: room for answers given before; 0 for none.
         readers: threads that answer from the index.
         decoders: threads that decode and encode uploads.
         waiting: uploads that may wait for a decoder; beyond, the answer is 503.
@@ -43,6 +44,7 @@ class Options:
     allow_hosts: tuple[str, ...] = ()
     max_upload_bytes: int = 64 * MIB
     max_megapixels: float = 50.0
+    kept_answers_bytes: int = 8 * MIB
     readers: int = max(2, os.cpu_count() or 1)
     decoders: int = max(1, os.cpu_count() or 1)
     waiting: int = 64

@@ -13,7 +13,7 @@ import ipaddress
 import socket
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,6 +36,7 @@ _HEADERS = {
     "Permissions-Policy": "geolocation=(), microphone=(), payment=()",
     "Cache-Control": "no-store",
 }
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="vsearch"'}
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -69,9 +70,10 @@ class Guard:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = message.get("headers", ())
+                given = {name for name, _ in headers}
+                missing = [pair for pair in _RAW_HEADERS if pair[0] not in given]
+                message = {**message, "headers": [*headers, *missing]}
             await send(message)
 
         try:
@@ -91,12 +93,7 @@ class Guard:
         if scope["method"] not in _SAFE and not _same_origin(headers):
             raise Problem(403, "cross-origin", "requests from other sites are refused")
         if _is_private(scope["path"]) and not self._is_known(scope, headers):
-            raise Problem(
-                401,
-                "unauthorized",
-                "this server wants its token",
-                {"WWW-Authenticate": 'Bearer realm="vsearch"'},
-            )
+            raise Problem(401, "unauthorized", "this server wants its token", _CHALLENGE)
 
     def _knows_host(self, header: str) -> bool:
         name = _host_name(header)

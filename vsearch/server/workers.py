@@ -10,8 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from vsearch.errors import EncoderMismatch, IndexDamaged
@@ -33,6 +32,9 @@ class Workers:
 
     def __init__(self, index: Index, threads: int, waiting: int, what: str) -> None:
         self._source = index
+        # As text: to join Paths at each call takes 13 of 20 microseconds.
+        self._settings_file = os.fspath(index.path / "index.json")
+        self._catalog_file = os.fspath(index.path / "catalog.sqlite")
         self._limit = threads + waiting
         self._what = what
         self._lock = threading.Lock()
@@ -50,11 +52,16 @@ class Workers:
         if self.running >= self._limit:
             raise busy(self._what)
         self.running += 1
-        future = self._pool.submit(self._call, function)
         loop = asyncio.get_running_loop()
-        # Counted until the thread is free, even when the client has left before.
-        future.add_done_callback(lambda done: self._done(loop))
-        return await asyncio.wrap_future(future)
+        answer: asyncio.Future[Result] = loop.create_future()
+        call = self._pool.submit(self._call, function)
+        # One call back into the loop: asyncio.wrap_future makes one, and counting would need another.
+        call.add_done_callback(lambda done: self._done(loop, answer, done))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
 
     def warm(self) -> None:
         """Open the index on one thread ahead of the first question: Chroma alone takes a second."""
@@ -66,12 +73,23 @@ class Workers:
         for index in self._opened:
             index.close()
 
-    def _done(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _done(
+        self, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Result], done: Future[Result]
+    ) -> None:
         if not loop.is_closed():
-            loop.call_soon_threadsafe(self._leave)
+            loop.call_soon_threadsafe(self._tell, answer, done)
 
-    def _leave(self) -> None:
+    def _tell(self, answer: asyncio.Future[Result], done: Future[Result]) -> None:
+        # Counted until the thread is free, even when the client has left before.
         self.running -= 1
+        if answer.done():
+            return
+        if done.cancelled():
+            answer.cancel()
+        elif error := done.exception():
+            answer.set_exception(error)
+        else:
+            answer.set_result(done.result())
 
     def _call(self, function: Callable[[Index], Result]) -> Result:
         index = self._index()
@@ -83,12 +101,16 @@ class Workers:
 
     def _index(self) -> Index:
         index: Index | None = getattr(self._mine, "index", None)
-        if index is None or self._mine.signature != _signature(self._source.path):
+        if index is None or self._mine.signature != self._signature():
             index = self._renewed(index)
         return index
 
+    def _signature(self) -> tuple[int, int]:
+        """Changes when roots, settings or encoder do, and when the catalog is another file."""
+        return _field(self._settings_file, "st_mtime_ns"), _field(self._catalog_file, "st_ino")
+
     def _renewed(self, old: Index | None) -> Index:
-        self._mine.signature = _signature(self._source.path)
+        self._mine.signature = self._signature()
         with self._lock:
             index = self._source.sibling()
             self._opened.append(index)
@@ -100,12 +122,7 @@ class Workers:
         return index
 
 
-def _signature(path: Path) -> tuple[int, int]:
-    """Changes when roots, settings or encoder do, and when the catalog is another file."""
-    return _field(path / "index.json", "st_mtime_ns"), _field(path / "catalog.sqlite", "st_ino")
-
-
-def _field(path: Path, name: str) -> int:
+def _field(path: str, name: str) -> int:
     try:
         return int(getattr(os.stat(path), name))
     except FileNotFoundError:

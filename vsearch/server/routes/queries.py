@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import pydantic
 from fastapi import APIRouter, File, Form, Query, UploadFile
@@ -16,7 +16,7 @@ from vsearch.question import Picture
 from vsearch.server import pictures as uploaded
 from vsearch.server import schemas
 from vsearch.server.problems import Problem, documented
-from vsearch.server.service import Served, Service, found, json_response
+from vsearch.server.service import Served, Service, as_json, found, json_response
 
 router = APIRouter(prefix="/api/v1", tags=["queries"])
 Pictures = Annotated[list[UploadFile], File(max_length=schemas.MOST_PICTURES)]
@@ -82,7 +82,7 @@ async def _answer(asked: schemas.QueryRequest, service: Service) -> Response:
     kept = {name: _kept(service, name) for name in names if name.startswith(uploaded.PREFIX)}
     limit = service.options.max_megapixels
 
-    def answer(index: Index) -> dict[str, Any]:
+    def make(index: Index) -> bytes:
         for data in kept.values():
             images.measure(data, limit, name="upload")
         pictures: dict[str, Picture] = {n: kept.get(n) or found(index.photo(n), n) for n in names}
@@ -91,13 +91,17 @@ async def _answer(asked: schemas.QueryRequest, service: Service) -> Response:
         # All other members are called as what Index.query takes.
         rest = asked.model_dump(exclude={"images", "minus", "k", "offset"})
         matches = index.query(images=plus, minus=minus, k=wanted, **rest)
-        here = [asdict(match) for match in matches[asked.offset :]]
-        return {"matches": here, "more": len(matches) == wanted}
+        return as_json({"matches": matches[asked.offset :], "more": len(matches) == wanted})
+
+    def answer(index: Index) -> bytes:
+        if asked.crop or asked.under:  # these read files outside the index, which may change
+            return make(index)
+        return service.answers.of(index.edition(), asked.model_dump_json(), lambda: make(index))
 
     # Only a picture that must be decoded has to queue for a decoder.
     run = service.decode if kept or asked.crop or asked.text else service.read
     try:
-        return json_response(await run(answer))
+        return Response(await run(answer), media_type="application/json")
     except PhotoError as error:
         if error.path != images.name_of(b""):
             raise  # a photo of the index, which has a path
