@@ -53,6 +53,28 @@ def test_near_to_imagehash_on_the_full_picture(picture: Image.Image) -> None:
     assert hashing.hamming(dhash, str(imagehash.dhash(picture))) <= 4
 
 
+def plain_pictures() -> list[Image.Image]:
+    """Most DCT coefficients of these are zero by symmetry: rounding must not decide their bits."""
+    rows, columns = np.indices((96, 96))
+    radius = np.hypot(rows - 47.5, columns - 47.5)
+    grey = [
+        np.full_like(rows, 100),
+        columns // 48 * 255,
+        rows // 48 * 255,
+        columns,
+        (rows + columns) // 12 % 2 * 255,
+    ]
+    grey += [(radius < 30) * 255, np.clip(255 - 2 * radius, 0, 255)]
+    return [Image.fromarray(each.astype(np.uint8)) for each in grey]
+
+
+@pytest.mark.parametrize("picture", [CAT, FACE, CUP, *plain_pictures()])
+def test_equal_to_imagehash_on_the_small_grey_picture(picture: Image.Image) -> None:
+    small = picture.convert("L").reduce(min(picture.size) // 96)
+    expected = str(imagehash.phash(small)), str(imagehash.dhash(small))
+    assert hashing.perceptual_hashes(picture) == expected
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (8, 8), (500, 300)])
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA"])
 def test_hashes_are_sixteen_digits(size: tuple[int, int], mode: str) -> None:
