@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from vsearch.answering import Answering, PathLike
 from vsearch.errors import UsageError
 from vsearch.filters import Condition
-from vsearch.photomap import PhotoMap, Vectors, photo_map
 from vsearch.published import generations_of
 from vsearch.records import Photo
 from vsearch.segmentrows import SegmentRows
+
+if TYPE_CHECKING:  # imported where it is used, or every command would wait for it
+    from vsearch.photomap import PhotoMap
 
 _LAST_ID = 2**63 - 1  # SQLite's largest integer
 
@@ -93,6 +95,8 @@ class Browsable(Answering):
             MissingExtraError: the extra ``map`` is not installed.
             UsageError: the filter cannot be understood, or ``seed`` is not in 0..2**32 - 1.
         """
+        from vsearch.photomap import Vectors, photo_map
+
         if not 0 <= seed < 2**32:
             raise UsageError(f"seed must be 0 or more and below 2**32; received {seed}")
 

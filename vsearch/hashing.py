@@ -42,9 +42,7 @@ def orientations(picture: Image.Image) -> NDArray[np.uint64]:
     grey = _small_grey(picture).resize((32, 32), Image.Resampling.LANCZOS)
     low = np.round(_DCT @ np.asarray(grey, np.float64) @ _DCT.T, 6)  # what is 0 is 0
     turned = (np.stack([low, low.T])[:, np.newaxis] * _SIGNS).reshape(8, 64)
-    middle = np.sort(turned, axis=1)[:, 31:33].mean(
-        axis=1, keepdims=True
-    )  # np.median takes ten times as long
+    middle = np.sort(turned, axis=1)[:, 31:33].mean(axis=1, keepdims=True)
     return np.packbits(turned > middle, axis=1).view(">u8").reshape(8).astype(np.uint64)
 
 

@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from vsearch import durable, evaluation, files, health, rebuild, reencoding, updates
-from vsearch import labels as labelling
+from vsearch import durable, files, updates
 from vsearch.browsing import Browsable, is_id
 from vsearch.catalog import Catalog
 from vsearch.cluster import reading_at
@@ -18,19 +17,21 @@ from vsearch.compaction import dead_bytes
 from vsearch.directory import IndexDirectory, Settings, place
 from vsearch.encoders import Bundle, catalogue, devices, resolve
 from vsearch.errors import EncoderMismatch, UsageError
-from vsearch.evaluation import Quality
-from vsearch.nearest import read_vectors
 from vsearch.records import (
     IndexStatus,
     Metric,
     Photo,
     Planned,
+    Problem,
+    RebuildReport,
     Skipped,
     SyncReport,
 )
-from vsearch.sync import Sync
 from vsearch.tidy import TidyIndex
 from vsearch.updates import OnProgress, Writable
+
+if TYPE_CHECKING:  # what one verb alone needs is imported there: all took 0.1 s of every command
+    from vsearch.evaluation import Quality
 
 PathLike = str | os.PathLike[str]
 
@@ -214,17 +215,32 @@ class Index(Browsable, TidyIndex):
             IndexBusy: another process is writing.
             StorageError: the disk is full, read-only or failing; what was published stays.
         """
+        from vsearch.sync import Sync
+
         with self._writing() as index:
             return Sync(index, prune=prune, retry_failed=retry_failed).run(on_progress)
 
     def plan(self, *, prune: bool = False, retry_failed: bool = False) -> Iterator[Planned]:
         """What :meth:`sync` would do now; nothing is changed, and no lock is needed."""
+        from vsearch.sync import Sync
+
         with self._open_catalog(read_only=True) as catalog:
             index = Writable(self._directory, self._settings, catalog, self._encoder())
             yield from Sync(index, prune=prune, retry_failed=retry_failed).plan()
 
-    check = staticmethod(health.check)
-    rebuild = staticmethod(rebuild.rebuild)
+    @staticmethod
+    def check(path: PathLike | None = None, *, full: bool = False) -> Iterator[Problem]:
+        """Everything that is wrong with an index: :func:`vsearch.health.check`."""
+        from vsearch import health
+
+        return health.check(path, full=full)
+
+    @staticmethod
+    def rebuild(path: PathLike | None = None) -> RebuildReport:
+        """Make anew what can be derived from the segments: :func:`vsearch.rebuild.rebuild`."""
+        from vsearch import rebuild
+
+        return rebuild.rebuild(path)
 
     def reencode(self, encoder: PathLike, *, on_progress: OnProgress | None = None) -> SyncReport:
         """Exchange the encoder: all vectors anew, beside the old ones, then one atomic switch.
@@ -246,6 +262,8 @@ class Index(Browsable, TidyIndex):
             IndexBusy: another process is writing.
             StorageError: the disk is full, read-only or failing; the old vectors stay.
         """
+        from vsearch import reencoding
+
         bundle = resolve(encoder)
         with self._directory.writing():
             report = reencoding.reencode(self._directory, bundle, on_progress, self._device)
@@ -325,6 +343,10 @@ class Index(Browsable, TidyIndex):
         Raises:
             UsageError: there is no such ranking, or labels that nothing can be measured with.
         """
+        from vsearch import evaluation
+        from vsearch import labels as labelling
+        from vsearch.nearest import read_vectors
+
         evaluation.check(rankings)
         label, catalog = labelling.rule(labels), self._reading()
         rows, named = [], []

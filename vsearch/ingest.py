@@ -29,14 +29,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 IsKnown = Callable[["Job", str], bool]
 
-# int8 graphs took a tenth less time on batches of 8 than on 4; 3 threads cover each other's waits on 2 cores.
+# int8 graphs take as long on batches of 1 to 8, within what the machine wavers, and on 16 a fifth longer;
+# a build peaked at 260 MB with 4 and at 320 with 8.
+# 3 threads cover each other's waits on 2 cores; 4 did no better.
 # Large ones: travel600 took 1.7 GB with batches of 8 pictures and 1.2 GB with 2, in the same time.
-BATCH = 8
+BATCH = 4
 BATCH_BYTES = 9 * 2**18
 GPU_BATCH = 64  # decoding them on one thread takes a second; more would only wait
 GPU_BYTES_A_PIXEL = 3 * 64 * 4
 THREADS_BEYOND_CORES = 1
-LOOK_AHEAD = 4  # batches waiting for each thread
+LOOK_AHEAD = 8  # batches waiting for each thread
 DECODE_SECONDS = 20.0
 
 
@@ -166,7 +168,7 @@ def batch_of(input_size: int) -> int:
     """How many pictures of ``input_size`` pixels a side are read and encoded together.
 
     >>> batch_of(260), batch_of(600)
-    (8, 2)
+    (4, 2)
     """
     return max(1, min(BATCH, BATCH_BYTES // (3 * input_size**2)))
 

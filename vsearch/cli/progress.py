@@ -1,53 +1,21 @@
-"""The progress bar: count, rate and time left, on stderr, for people only."""
+"""Showing how far a run is, to people only."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import (
-    Progress as Bar,
-)
-from rich.text import Text
+from contextlib import AbstractContextManager, nullcontext
 
 from vsearch.updates import OnProgress, Progress
 
 
-@contextmanager
-def progress_bar(title: str) -> Iterator[OnProgress]:
-    """A callback that draws a bar while the block runs; it draws nothing off a terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Bar(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task(title, total=None, note="")
+def progress_bar(title: str) -> AbstractContextManager[OnProgress]:
+    """A callback that draws a bar while the block runs; off a terminal it does nothing."""
+    if not sys.stderr.isatty():
+        return nullcontext(_ignore)
+    from vsearch.cli.bar import drawn_bar  # here, because it imports rich
 
-        def show(progress: Progress) -> None:
-            note = f"{progress.skipped:,} skipped" if progress.skipped else ""
-            bar.update(task, completed=progress.done, total=progress.total, note=note)
-
-        yield show
+    return drawn_bar(title)
 
 
-class _RateColumn(ProgressColumn):
-    """Photos a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f} photos/s" if speed else "", style="progress.data.speed")
+def _ignore(progress: Progress) -> None:
+    """Nobody is looking."""

@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import TextIO
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, TextIO
 
 from vsearch.records import EncoderInfo, IndexStatus, Match, Planned, Skipped, SyncReport
+
+if TYPE_CHECKING:  # rich takes 0.06 s to import, and lines of text and JSON do without
+    from rich.console import Console
+    from rich.table import Table
 
 _PIPE_WIDTH = 500  # rich assumes 80 columns where there is no terminal, and would fold paths
 _SHOWN_SKIPS = 20
@@ -21,6 +21,8 @@ _SHOWN_SKIPS = 20
 
 def console(stream: TextIO) -> Console:
     """A console on ``stream`` that folds nothing unless a person is looking."""
+    from rich.console import Console
+
     width = None if stream.isatty() else _PIPE_WIDTH
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
 
@@ -43,6 +45,9 @@ def shortened(path: str) -> str:
 
 def matches_table(matches: Sequence[Match]) -> Table:
     """Rank, score, kind and path of each match."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("rank", justify="right")
     table.add_column("score", justify="right")
@@ -70,6 +75,8 @@ def match_json(query: str, match: Match) -> str:
 
 def encoders_table(encoders: Iterable[EncoderInfo]) -> Table:
     """Name, input size, dimension, parameters, whether trained, and licence."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("name", "input", "dimension", "parameters", "trained", "licence"):
         table.add_column(name, justify="left" if name in ("name", "trained", "licence") else "right")
@@ -86,6 +93,9 @@ def encoder_json(info: EncoderInfo) -> str:
 
 def status_table(status: IndexStatus) -> Table:
     """What an index holds."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
