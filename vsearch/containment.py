@@ -62,12 +62,14 @@ def may_contain(a: Small, b: Small) -> bool:
 
 
 def _reach(step: _Step, a: Grey, b: Grey) -> bool:
+    if min(a.std(), b.std()) < _FLAT_LEVELS:
+        return False
     ways = ((inner, outer, scale) for scale in step.scales for inner, outer in ((a, b), (b, a)))
     return any(_correlation(*way) >= step.bound for way in ways)
 
 
 def _correlation(inner: Grey, outer: Grey, scale: float) -> float:
-    """Of ``inner``, scaled, where it fits best in ``outer``; -1 where it is too large, too small or flat."""
+    """Of ``inner``, scaled, where it fits best in ``outer``; -1 where it is too large or too small."""
     import cv2
 
     template = _scaled(inner, scale)
@@ -75,10 +77,8 @@ def _correlation(inner: Grey, outer: Grey, scale: float) -> float:
     # One pixel more is a matter of rounding: it is cut off.
     if template.shape[0] > height + 1 or template.shape[1] > width + 1 or min(template.shape) < _SHORTEST:
         return -1.0
-    if template.std() < _FLAT_LEVELS:
-        return -1.0
     found = cv2.matchTemplate(outer, template[:height, :width], cv2.TM_CCOEFF_NORMED)
-    # Where ``outer`` is flat the quotient may be anything, infinity too.
+    # Where a part is flat the quotient may be anything, infinity too.
     return float(np.max(found, where=np.abs(found) <= 1.001, initial=-1.0))
 
 
