@@ -53,6 +53,8 @@ def jobs(given: argparse.Namespace) -> Iterator[Job]:
     yield Job("train_memory", "memory of training", "train_memory.py", sizes)
     building = (photos, "--repeats", "1", "--skip-memory") if quick else (photos,)
     yield Job("build", "build and query", "build.py", building)
+    copies = ("--repeats", "1") if quick else ("--copies", "3")
+    yield Job("bulk", "queries in bulk", "bulk.py", (photos, photos, *copies))
     yield Job("cluster", "index on Ray", "cluster.py", (photos, "--repeats", "1") if quick else (photos,))
     yield Job("sync", "`sync` without changes", "sync.py", ("5000",) if quick else ())
     yield Job("rebuild", "`rebuild`", "rebuild.py", ("--photos", "2000") if quick else ())

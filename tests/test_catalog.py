@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vsearch.catalog import Catalog, SegmentRow
+from vsearch.catalog import Catalog, KnownPhotos, SegmentRow, known
 from vsearch.errors import IndexDamaged, VersionMismatch
 from vsearch.records import FileStat, Location, Photo, PhotoFacts
 
@@ -72,6 +72,34 @@ def test_a_sequence_tells_what_a_generation_lacks(catalog: Catalog) -> None:
     assert sorted(catalog.unready_since(first)) == [1, 3]
     assert catalog.count_changed_since(first) == 3
     assert catalog.count_changed_since(catalog.sequence()) == 0
+
+
+def test_known_photos_are_as_of_now(catalog: Catalog, tmp_path: Path) -> None:
+    one, two = photo(1, "1.jpg"), photo(2, "2.jpg", facts=None)
+    put(catalog, one, two)
+    with Catalog(tmp_path / "catalog.sqlite", ROOTS, read_only=True) as reader:
+        photos = KnownPhotos(reader)
+        for _ in range(2):
+            assert photos.get_many([2, 1, 7]) == {1: one, 2: two}
+            assert photos.phashes([1, 2, 7]) == {1: "a" * 16}
+        changed = photo(1, "1.jpg", facts=PhotoFacts(1, 1, "PNG", phash="c" * 16))
+        put(catalog, changed)
+        with catalog.change() as change:
+            change.remove([2])
+        assert photos.get_many([1, 2]) == {1: changed}
+        assert photos.phashes([1, 2]) == {1: "c" * 16}
+
+
+def test_known_photos_read_once_and_are_bounded(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(catalog, *(photo(n, f"{n}.jpg") for n in range(1, 10)))
+    asked: list[int] = []
+    read = catalog.get_many
+    monkeypatch.setattr(catalog, "get_many", lambda ids: asked.extend(ids) or read(ids))
+    monkeypatch.setattr(known, "_MOST_PHOTOS", 4)
+    photos = KnownPhotos(catalog)
+    for ids in ([1, 2, 3], [3, 2], [1, 4], [5], [1]):
+        assert sorted(photos.get_many(ids)) == sorted(ids)
+    assert asked == [1, 2, 3, 4, 5, 1]
 
 
 def test_counts_are_as_of_now(catalog: Catalog, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vsearch import files, hashing
 from vsearch.calibration import SAMPLE, Background, background
-from vsearch.catalog import Catalog
+from vsearch.catalog import Catalog, KnownPhotos
 from vsearch.collection import Neighbours
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.errors import IndexDamaged, UsageError
@@ -98,6 +98,7 @@ class Searcher:
         self._directory = directory
         self._settings = settings
         self._catalog = catalog
+        self._known = KnownPhotos(catalog)
         self._nearest = nearest
         self._covered = covered
         self._background: Background | None = None
@@ -207,14 +208,14 @@ class Searcher:
         if not question.originals:
             return best
         nearest = pool.nearest(_POOL).tolist()
-        known = self._catalog.phashes(nearest)
+        known = self._known.phashes(nearest)
         hashed = np.array([i for i in nearest if i in known], np.int64)
         hashes = hashing.as_numbers([known[i] for i in hashed.tolist()])
         near = np.any([original.near(hashes) for original in question.originals], axis=0)
         return list(dict.fromkeys([*best, *hashed[near].tolist(), *nearest[:_ALWAYS_COMPARED]]))
 
     def _ready(self, ids: Sequence[int]) -> dict[int, Photo]:
-        found = self._catalog.get_many(ids)
+        found = self._known.get_many(ids)
         return {i: photo for i, photo in found.items() if photo.state == "ready"}
 
     def _twins(self, question: Question, only: Only | None) -> list[Photo]:

@@ -10,6 +10,7 @@ every row of a photo carries its own: a flipped bit is an error and not a wrong 
 """
 
 from vsearch.catalog.change import Change
+from vsearch.catalog.known import KnownPhotos
 from vsearch.catalog.rows import SegmentKind, SegmentRow, VectorRow, photo_from_json, photo_json
 from vsearch.catalog.scan import Scan
 from vsearch.catalog.table import Catalog
@@ -17,6 +18,7 @@ from vsearch.catalog.table import Catalog
 __all__ = [
     "Catalog",
     "Change",
+    "KnownPhotos",
     "Scan",
     "SegmentKind",
     "SegmentRow",
