@@ -78,8 +78,7 @@ def _correlation(inner: Grey, outer: Grey, scale: float) -> float:
     if template.shape[0] > height + 1 or template.shape[1] > width + 1 or min(template.shape) < _SHORTEST:
         return -1.0
     found = cv2.matchTemplate(outer, template[:height, :width], cv2.TM_CCOEFF_NORMED)
-    # Where a part is flat the quotient may be anything, infinity too.
-    return float(np.max(found, where=np.abs(found) <= 1.001, initial=-1.0))
+    return float(cv2.minMaxLoc(found)[1])
 
 
 def _scaled(grey: npt.NDArray[Any], scale: float) -> Grey:

@@ -6,7 +6,7 @@ nearest are compared as parts, until three in a row are no variants.  Without Op
 captions stay ``similar``; without thumbnails the hashes alone decide.
 
 What was found out is kept for as long as there is room: pages of one answer, and questions by photos that
-lie near each other, compare the same pictures.  Of 52 ms that a question by id took, 40 went into this.
+lie near each other, compare the same pictures.  Of 21 ms that a question by id took, 18 went into this.
 """
 
 from __future__ import annotations
