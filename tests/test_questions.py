@@ -12,7 +12,7 @@ from PIL import Image
 import vsearch
 from tests import album
 from tests.conftest import Run
-from vsearch import calibration, ranking
+from vsearch import calibration, ranking, search
 from vsearch.errors import UsageError
 
 
@@ -114,6 +114,24 @@ def test_probabilities_are_frequencies() -> None:
         assert related[inside].mean() == pytest.approx(found[inside].mean(), abs=0.05)
     narrow = calibration.Background(0.25, 0.4, 0.13, 0.6, 0.08).probability(np.linspace(-1, 1, 200))
     assert (np.diff(narrow) >= 0).all()
+
+
+@pytest.mark.parametrize("k", [1, None])
+def test_many_questions_are_answered_as_one_by_one(
+    index: vsearch.Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k: int | None
+) -> None:
+    monkeypatch.setattr(search, "_POOLS_BYTES", 3 * 4 * 40)  # a few of a batch together
+    paths = [tmp_path / f"{n}.png" for n in range(21)]
+    for n, path in enumerate(paths):
+        album.picture(n % 7).rotate(n // 7).save(path)
+    paths[3].write_text("no picture")
+    paths[10] = next(photos.rglob("photo001.*"))  # known by its bytes
+    found = list(index.answers(map(str, paths), search.Wanted(k)))
+    assert [result.query for result in found] == [str(path) for path in paths]
+    assert [n for n, result in enumerate(found) if result.failure] == [3]
+    for path, result in zip(paths, found, strict=True):
+        if not result.failure:
+            assert list(result.matches) == index.query(path, k=k)
 
 
 def test_the_command_line_answers_lists_stdin_and_ids(

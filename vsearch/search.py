@@ -30,6 +30,7 @@ _POOL = 200
 # Of flattened latents fewer: comparing 200 with 90,000 numbers each took 10 of a query's 14 seconds.
 _POOL_BYTES = 8 * 2**20
 _SMALLEST_POOL = 30
+_POOLS_BYTES = 2 * _POOL_BYTES  # of all questions that are answered together
 _ALWAYS_COMPARED = 3  # of a query's plain nearest, whether they are variants
 
 
@@ -123,9 +124,14 @@ class Searcher:
             return [Answer((), note="no photo of the index meets the filter")] * len(questions)
         count = self._catalog.count("ready") if only is None else len(only.rows)
         k = count if wanted.k is None else min(wanted.k, count)
-        pools = self._pools(questions, k, wanted.refine, only)
-        pairs = zip(questions, pools, strict=True)
-        return [self._answer(question, pool, k, wanted, only) for question, pool in pairs]
+        dimension = len(questions[0].vector)
+        at_once = max(1, _POOLS_BYTES // (4 * dimension * max(k, _pool_size(dimension))))
+        found: list[Answer] = []
+        for start in range(0, len(questions), at_once):
+            some = questions[start : start + at_once]
+            pairs = zip(some, self._pools(some, k, wanted.refine, only), strict=True)
+            found += [self._answer(question, pool, k, wanted, only) for question, pool in pairs]
+        return found
 
     def _answer(self, question: Question, pool: _Pool, k: int, wanted: Wanted, only: Only | None) -> Answer:
         matches = self._matches(question, pool, k, wanted.refine, only)
