@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -317,8 +318,4 @@ def test_hard_links_are_made_and_undone(run_family: Run, family: Path) -> None:
 @pytest.fixture
 def run_family(command: Run, family_index: vsearch.Index) -> Run:
     """Runs ``vsearch duplicates`` on the family."""
-
-    def run(*arguments: str | Path, **options: object) -> object:
-        return command("duplicates", "--index", family_index.path, *arguments, **options)
-
-    return run  # type: ignore[return-value]
+    return partial(command, "duplicates", "--index", family_index.path)

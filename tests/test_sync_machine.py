@@ -145,7 +145,7 @@ class Folder(RuleBasedStateMachine):
 def test_sync_equals_a_fresh_build() -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Folder,
         settings=settings(
             max_examples=int(os.environ.get("VSEARCH_TEST_EXAMPLES", "5")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -43,9 +44,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def request(source: Path, folder: Path, **changes: object) -> Request:
+def request(source: Path, folder: Path, **changes: Any) -> Request:
     made = Request(TINY, OPTIONS, folder / "tiny.encoder", (source,), staging=folder / "staging")
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,7 @@ class KnownPhotos:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._sequence: int | None = None
-        self._photos: _Kept[Photo] = _Kept(_MOST_PHOTOS, catalog.get_many)
-        self._hashes: _Kept[str] = _Kept(_MOST_HASHES, catalog.phashes)
+        self._begin(catalog.sequence())
 
     def get_many(self, ids: Sequence[int]) -> dict[int, Photo]:
         """:meth:`Catalog.get_many`."""
@@ -41,9 +39,13 @@ class KnownPhotos:
         """Forget all when the catalog has changed."""
         sequence = self._catalog.sequence()
         if sequence != self._sequence:
-            self._photos = _Kept(_MOST_PHOTOS, self._catalog.get_many)
-            self._hashes = _Kept(_MOST_HASHES, self._catalog.phashes)
-            self._sequence = sequence
+            self._begin(sequence)
+
+    def _begin(self, sequence: int) -> None:
+        """Keep nothing yet, as of ``sequence``."""
+        self._photos: _Kept[Photo] = _Kept(_MOST_PHOTOS, self._catalog.get_many)
+        self._hashes: _Kept[str] = _Kept(_MOST_HASHES, self._catalog.phashes)
+        self._sequence = sequence  # last: another thread must not take the old ones for new
 
 
 class _Kept(Generic[Value]):
