@@ -85,7 +85,9 @@ def floor(paths: list[str], encoder: str) -> tuple[float, float]:
     specification = bundle.specification
 
     def decode(path: str) -> np.ndarray:
-        return images.decode(path, specification.input_size, specification.resize).pixels
+        decoded = images.decode(path, specification.input_size, specification.resize)
+        assert decoded.thumbnail  # one of the Pillow calls of a build
+        return decoded.pixels
 
     started = time.perf_counter()
     with ThreadPoolExecutor(THREADS) as pool:

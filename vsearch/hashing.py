@@ -28,7 +28,7 @@ def perceptual_hashes(picture: Image.Image) -> tuple[str, str]:
     """pHash and dHash of ``picture`` (any mode, any size), 16 hexadecimal digits each."""
     import imagehash  # here, because its scipy takes longer to import than all the rest
 
-    grey = _small_grey(picture)
+    grey = small_grey(picture)
     return str(imagehash.phash(grey)), str(imagehash.dhash(grey))
 
 
@@ -39,17 +39,17 @@ def orientations(picture: Image.Image) -> NDArray[np.uint64]:
     coefficient, transposing transposes them.  As a product of small matrices, a third of a millisecond in
     all, it needs no scipy, whose import takes as long as that of all else.
     """
-    grey = _small_grey(picture).resize((32, 32), Image.Resampling.LANCZOS)
+    grey = small_grey(picture).resize((32, 32), Image.Resampling.LANCZOS)
     low = np.round(_DCT @ np.asarray(grey, np.float64) @ _DCT.T, 6)  # what is 0 is 0
     turned = (np.stack([low, low.T])[:, np.newaxis] * _SIGNS).reshape(8, 64)
     middle = np.sort(turned, axis=1)[:, 31:33].mean(axis=1, keepdims=True)
     return np.packbits(turned > middle, axis=1).view(">u8").reshape(8).astype(np.uint64)
 
 
-def _small_grey(picture: Image.Image) -> Image.Image:
-    """Averaged down to a shortest side of 96 to 191: ample for 32 x 32, in half the time."""
-    grey = picture.convert("L")
-    return grey.reduce(max(1, min(grey.size) // 96))
+def small_grey(picture: Image.Image) -> Image.Image:
+    """Grey, averaged down to a shortest side of 96 to 191: ample for 32 x 32, in half the time."""
+    plain = picture if picture.mode in ("L", "RGB") else picture.convert("L")
+    return plain.reduce(max(1, min(plain.size) // 96)).convert("L")
 
 
 def as_numbers(digits: Sequence[str]) -> NDArray[np.uint64]:

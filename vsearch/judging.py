@@ -152,7 +152,7 @@ class Judge:
         self._aspects = aspects
         self._taken = taken
         self._looks: Recent[int, Look | None] = Recent(8192)
-        self._smalls: Recent[int, containment.Small | None] = Recent(16_384)
+        self._smalls: Recent[int, containment.Small | None] = Recent(8192)
         self._features: Recent[int, localfeatures.Features | None] = Recent(1024)
         self._parts = localfeatures.available()
 

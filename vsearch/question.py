@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import files, hashing, images
+from vsearch import containment, files, hashing, images
 from vsearch.catalog import Catalog
 from vsearch.directory import Settings
 from vsearch.encoders import Encoder
@@ -176,8 +175,8 @@ class Asker:
 
         def original(key: str) -> Original:
             data = self._rows.thumbnails.thumbnail(place)
-            hashes = hashing.orientations(images.decode(data, 8, thumbnail=False).picture)
-            return Original(key, lambda: data, facts, hashes)
+            hashes = hashing.orientations(images.decode(data, 8).picture)
+            return Original(key, lambda: data, lambda: containment.small(data), facts, hashes)
 
         return [self._seen.originals.get(photo.sha256 or str(photo.id), original)]
 
@@ -190,22 +189,26 @@ class Asker:
             specification.input_size,
             specification.resize,
             max_megapixels=self._settings.max_megapixels,
-            thumbnail=False,
             box=self._box(source, crop, name) if crop is not None else None,
             name=name,
         )
         if crop is not None:
             return _Decoded(decoded.pixels)
         digests = frozenset([sha256]) if sha256 else frozenset[str]()
-        picture, facts = decoded.picture, decoded.facts
-        key = sha256 or files.digest(picture.tobytes() + repr(facts).encode())
-        jpeg = functools.cache(lambda: images.thumbnail_of(picture))
-        original = Original(key, jpeg, facts, hashing.orientations(picture))
+        key = sha256 or files.digest(decoded.picture.tobytes() + repr(decoded.facts).encode())
+        grey = hashing.small_grey(decoded.whole)
+        original = Original(
+            key,
+            jpeg=lambda: decoded.thumbnail,
+            small=lambda: containment.small_of(np.asarray(grey)),
+            facts=decoded.facts,
+            hashes=hashing.orientations(grey),
+        )
         return _Decoded(decoded.pixels, digests, [original], pinned=True)
 
     def _box(self, source: images.Source, crop: Crop, name: str | None) -> images.Box:
         limit = self._settings.max_megapixels
-        facts = images.decode(source, 8, max_megapixels=limit, thumbnail=False, name=name).facts
+        facts = images.decode(source, 8, max_megapixels=limit, name=name).facts
         return box_of(crop, (facts.width, facts.height))
 
     def _unit(self, vector: Vector) -> Vector:

@@ -228,10 +228,6 @@ def test_thumbnail_is_a_small_jpeg() -> None:
     assert difference(np.asarray(thumbnail), np.asarray(scene(256, 192))) < 6
 
 
-def test_no_thumbnail_unless_asked_for() -> None:
-    assert images.decode(scene(), 8, thumbnail=False).thumbnail == b""
-
-
 def test_nobody_elses_pixels() -> None:
     array = np.zeros((8, 8, 3), np.uint8)
     images.read_pixels(array, 8)[:] = 255

@@ -6,7 +6,7 @@ resize.  All results come from one small working picture: a 12-megapixel JPEG co
 its full decode.
 """
 
-from vsearch.images.decoding import Box, Decoded, decode, read_picture, read_pixels, thumbnail_of
+from vsearch.images.decoding import Box, Decoded, decode, read_picture, read_pixels
 from vsearch.images.opening import (
     MAX_MEGAPIXELS,
     Measure,
@@ -30,5 +30,4 @@ __all__ = [
     "name_of",
     "read_picture",
     "read_pixels",
-    "thumbnail_of",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from dataclasses import dataclass
 from typing import cast
@@ -27,21 +28,31 @@ BICUBIC = Image.Resampling.BICUBIC
 BILINEAR = Image.Resampling.BILINEAR
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Decoded:
     """One photo, decoded.
 
     Attributes:
         pixels: ``uint8 [S, S, 3]``, RGB, upright, C-contiguous and writable.
-        picture: RGB, upright, longest side at most 256 pixels, aspect kept: for perceptual hashes.
-        thumbnail: ``picture`` as JPEG bytes, or ``b""`` when not asked for.
+        whole: RGB, upright, aspect kept, at least as large as was needed.
         facts: size of the whole upright photo, format, capture time and camera; no hashes.
     """
 
     pixels: NDArray[np.uint8]
-    picture: Image.Image
-    thumbnail: bytes
+    whole: Image.Image
     facts: PhotoFacts
+
+    @functools.cached_property
+    def picture(self) -> Image.Image:
+        """``whole``, its longest side at most 256 pixels: for thumbnails and perceptual hashes."""
+        return _fit(self.whole, THUMBNAIL)
+
+    @functools.cached_property
+    def thumbnail(self) -> bytes:
+        """``picture`` as the JPEG bytes that are kept of it."""
+        buffer = io.BytesIO()
+        self.picture.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
+        return buffer.getvalue()
 
 
 def decode(
@@ -50,18 +61,16 @@ def decode(
     resize: ResizeMode = "crop",
     *,
     max_megapixels: float = MAX_MEGAPIXELS,
-    thumbnail: bool = True,
     box: Box | None = None,
     name: str | None = None,
 ) -> Decoded:
-    """Decode one photo, and everything that is wanted of it, in one pass.
+    """Decode one photo, once for everything that is wanted of it.
 
     Args:
         source: path, bytes, binary file, Pillow picture, or array (see :func:`from_array`).
         size: side S of the square result, pixels.
         resize: ``crop`` (shortest side to S, then the centre), ``stretch`` or ``pad`` (grey bars).
         max_megapixels: refuse larger pictures before decoding them.
-        thumbnail: encode a JPEG thumbnail too.
         box: ``(x, y, width, height)`` in pixels of the upright photo: use this region alone.
         name: what errors call the photo; by default its path, or ``<bytes>`` and the like.
 
@@ -81,11 +90,9 @@ def decode(
         region = _region(box, whole)
         working = _working(image, orientation, whole, _shrink(region, size, resize))
         working = _cropped(working, region, whole)
-        picture = _fit(working, THUMBNAIL)
         return Decoded(
             pixels=np.array(_resized(working, size, resize)),
-            picture=picture,
-            thumbnail=thumbnail_of(picture) if thumbnail else b"",
+            whole=working,
             facts=PhotoFacts(
                 *whole, image.format or "", taken_at=exif.taken_at(tags), camera=exif.camera(tags)
             ),
@@ -101,7 +108,7 @@ def read_pixels(
     box: Box | None = None,
 ) -> NDArray[np.uint8]:
     """Pixels alone, ``uint8 [S, S, 3]``, RGB, upright; arguments and errors of :func:`decode`."""
-    return decode(source, size, resize, max_megapixels=max_megapixels, thumbnail=False, box=box).pixels
+    return decode(source, size, resize, max_megapixels=max_megapixels, box=box).pixels
 
 
 def read_picture(
@@ -115,13 +122,6 @@ def read_picture(
         whole = exif.turned_size(image.size, orientation)
         shrink = max(1, int(max(whole) / longest / 2))
         return _fit(_working(image, orientation, whole, shrink), longest)
-
-
-def thumbnail_of(picture: Image.Image) -> bytes:
-    """``picture``, RGB, as the JPEG bytes that are kept of it."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
-    return buffer.getvalue()
 
 
 def _region(box: Box | None, whole: tuple[int, int]) -> Box:

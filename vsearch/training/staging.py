@@ -162,9 +162,7 @@ def _read(file: FileStat, size: int, max_megapixels: float) -> _Reading:
     try:
         files.check_format(path)
         data = files.read(path)
-        pixels = images.decode(
-            data, size, RESIZE, max_megapixels=max_megapixels, thumbnail=False, name=path
-        ).pixels
+        pixels = images.decode(data, size, RESIZE, max_megapixels=max_megapixels, name=path).pixels
         return _Reading(file, files.digest(data), pixels)
     except PhotoError as error:
         return _Reading(file, failure=Skipped(path, error.reason, error.remedy))

@@ -73,8 +73,11 @@ async def uploaded_picture(name: str, service: Served) -> Response:
     """A small JPEG of a picture that was left with the server."""
     data = _kept(service, name)
     limit = service.options.max_megapixels
-    decoded = await service.decode(lambda _: images.decode(data, 8, max_megapixels=limit, name="upload"))
-    return Response(decoded.thumbnail, media_type="image/jpeg", headers=_THUMBNAIL_HEADERS)
+
+    def thumbnail(_: object) -> bytes:
+        return images.decode(data, 8, max_megapixels=limit, name="upload").thumbnail
+
+    return Response(await service.decode(thumbnail), media_type="image/jpeg", headers=_THUMBNAIL_HEADERS)
 
 
 async def _answer(asked: schemas.QueryRequest, service: Service) -> Response:
