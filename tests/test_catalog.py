@@ -74,7 +74,7 @@ def test_a_sequence_tells_what_a_generation_lacks(catalog: Catalog) -> None:
     assert catalog.count_changed_since(catalog.sequence()) == 0
 
 
-def test_known_photos_are_as_of_now(catalog: Catalog, tmp_path: Path) -> None:
+def test_known_photos_are_as_of_the_last_follow(catalog: Catalog, tmp_path: Path) -> None:
     one, two = photo(1, "1.jpg"), photo(2, "2.jpg", facts=None)
     put(catalog, one, two)
     with Catalog(tmp_path / "catalog.sqlite", ROOTS, read_only=True) as reader:
@@ -86,6 +86,8 @@ def test_known_photos_are_as_of_now(catalog: Catalog, tmp_path: Path) -> None:
         put(catalog, changed)
         with catalog.change() as change:
             change.remove([2])
+        assert photos.get_many([1, 2]) == {1: one, 2: two}
+        photos.follow()
         assert photos.get_many([1, 2]) == {1: changed}
         assert photos.phashes([1, 2]) == {1: "c" * 16}
 

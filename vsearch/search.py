@@ -119,6 +119,7 @@ class Searcher:
         _check(wanted)
         if not questions:
             return []
+        self._known.follow()
         only = self._only(wanted.condition)
         if only is not None and not only.rows:
             return [Answer((), note="no photo of the index meets the filter")] * len(questions)

@@ -15,7 +15,7 @@ _MOST_HASHES = 131_072  # 0.2 KiB each
 
 
 class KnownPhotos:
-    """Photos and their pHashes by id; any thread may ask.
+    """Photos and their pHashes by id, as of the last :meth:`follow`; any thread may ask.
 
     Args:
         catalog: open for reading.
@@ -25,21 +25,19 @@ class KnownPhotos:
         self._catalog = catalog
         self._begin(catalog.sequence())
 
-    def get_many(self, ids: Sequence[int]) -> dict[int, Photo]:
-        """:meth:`Catalog.get_many`."""
-        self._follow()
-        return self._photos.get(ids)
-
-    def phashes(self, ids: Sequence[int]) -> dict[int, str]:
-        """:meth:`Catalog.phashes`."""
-        self._follow()
-        return self._hashes.get(ids)
-
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """Forget all when the catalog has changed."""
         sequence = self._catalog.sequence()
         if sequence != self._sequence:
             self._begin(sequence)
+
+    def get_many(self, ids: Sequence[int]) -> dict[int, Photo]:
+        """:meth:`Catalog.get_many`."""
+        return self._photos.get(ids)
+
+    def phashes(self, ids: Sequence[int]) -> dict[int, str]:
+        """:meth:`Catalog.phashes`."""
+        return self._hashes.get(ids)
 
     def _begin(self, sequence: int) -> None:
         """Keep nothing yet, as of ``sequence``."""
