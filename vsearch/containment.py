@@ -59,11 +59,14 @@ def small(jpeg: bytes) -> Small | None:
 
 def small_of(grey: Grey) -> Small:
     """A decoded picture, uint8 [H, W], made ready."""
+    import cv2
+
     grey = _scaled(grey, min(1.0, 64 / max(grey.shape)))  # many sizes from this are cheaper
     scales = [_scaled(grey, _COARSE / max(grey.shape) / scale) for scale in _SCALES]
     fine = _scaled(grey, _FINE / max(grey.shape))
     ends = np.cumsum([level.shape[1] + 1 for level in scales])
-    return Small(scales[0], _side_by_side(scales), ends, fine, bool(fine.std() < _FLAT_LEVELS))
+    flat = bool(cv2.meanStdDev(fine)[1] < _FLAT_LEVELS)  # a tenth of the time of fine.std()
+    return Small(scales[0], _side_by_side(scales), ends, fine, flat)
 
 
 def may_contain(a: Small, b: Small) -> bool:

@@ -61,12 +61,14 @@ class Question:
         vector: float32 [D].
         digests: SHA-256 of the pictures' bytes, where they came as bytes; find identical photos.
         originals: those that are whole pictures; find variants.
-        pinned: it is one whole picture, so that photos with the same bytes are the best answers.
+        twins: of one whole picture, the photos of the index that have the same bytes: the best answers.
+        pinned: it is one whole picture, so that its variants come next.
     """
 
     vector: Vector
     digests: frozenset[str] = frozenset()
     originals: Sequence[Original] = ()
+    twins: Sequence[Photo] = ()
     pinned: bool = False
 
 
@@ -143,10 +145,8 @@ class Asker:
                 return self._recalled(picture)
             picture = _path(picture)
         source, sha256 = _bytes_of(picture)
-        if crop is None and sha256 is not None:
-            known = next((p for p in self._catalog.with_digest(sha256) if p.state == "ready"), None)
-            if known is not None:
-                return self._recalled(known)
+        if crop is None and sha256 is not None and (twins := self._ready(sha256)):
+            return self._recalled(twins[0])
         return self._decoded(source, sha256, crop, _name_of(picture))
 
     def _encoded(self, pictures: Sequence[Question | _Decoded]) -> list[Question]:
@@ -154,19 +154,24 @@ class Asker:
         pixels = [picture.pixels for picture in pictures if isinstance(picture, _Decoded)]
         vectors = iter(self._encoder().encode(np.stack(pixels)) if pixels else ())
         return [
-            Question(self._unit(next(vectors)), picture.digests, picture.originals, picture.pinned)
+            Question(self._unit(next(vectors)), picture.digests, picture.originals, pinned=picture.pinned)
             if isinstance(picture, _Decoded)
             else picture
             for picture in pictures
         ]
+
+    def _ready(self, sha256: str) -> list[Photo]:
+        return [photo for photo in self._catalog.with_digest(sha256) if photo.state == "ready"]
 
     def _recalled(self, photo: Photo) -> Question:
         """A photo of the index: its vector and thumbnail lie there."""
         if photo.vector is None:
             raise UsageError(f"{_path(photo)} has no vector, for it failed; see `vsearch status --failed`")
         vector = self._rows.vectors.vector(photo.vector)
-        digests = frozenset([photo.sha256]) if photo.sha256 else frozenset[str]()
-        return Question(vector, digests, self._originals(photo), pinned=True)
+        if photo.sha256 is None:
+            return Question(vector, originals=self._originals(photo), pinned=True)
+        twins = self._ready(photo.sha256)
+        return Question(vector, frozenset([photo.sha256]), self._originals(photo), twins, pinned=True)
 
     def _originals(self, photo: Photo) -> Sequence[Original]:
         if photo.thumbnail is None or photo.facts is None:

@@ -190,7 +190,7 @@ class Searcher:
         self, question: Question, pool: _Pool, k: int, refine: bool, only: Only | None
     ) -> list[Match]:
         """Up to ``k`` matches, best first; refined ones begin with the variants of a single query picture."""
-        twins = self._twins(question, only) if question.pinned else []
+        twins = sorted(_passing(question.twins, only), key=_path)
         photos = {photo.id: photo for photo in twins} | self._ready(self._candidates(question, pool, k))
         exact = self._exact(question, [photos[i] for i in photos.keys() - set(pool.ids.tolist())])
         exact |= self._exact(question, twins)
@@ -224,11 +224,6 @@ class Searcher:
     def _ready(self, ids: Sequence[int]) -> dict[int, Photo]:
         found = self._known.get_many(ids)
         return {i: photo for i, photo in found.items() if photo.state == "ready"}
-
-    def _twins(self, question: Question, only: Only | None) -> list[Photo]:
-        same = [p for digest in question.digests for p in self._catalog.with_digest(digest)]
-        passing = {p.id for p in same} if only is None else set(only.ids.tolist())
-        return sorted((p for p in same if p.state == "ready" and p.id in passing), key=_path)
 
     def _exact(self, question: Question, photos: Sequence[Photo]) -> dict[int, float]:
         """Cosines of photos whose vectors were not searched, or whose own is wanted to the last digit."""
@@ -275,6 +270,13 @@ def _kept(matches: Sequence[Match], wanted: Wanted) -> Answer:
     note = f"{nearest}; the best of them scores {best.score:.3f}{chance}"
     ranked = tuple(replace(match, rank=rank) for rank, match in enumerate(kept, start=1))
     return Answer(ranked, note)
+
+
+def _passing(photos: Sequence[Photo], only: Only | None) -> Sequence[Photo]:
+    if not photos or only is None:
+        return photos
+    passing = set(only.ids.tolist())
+    return [photo for photo in photos if photo.id in passing]
 
 
 def _path(photo: Photo) -> str:
