@@ -49,7 +49,9 @@ def orientations(picture: Image.Image) -> NDArray[np.uint64]:
 def small_grey(picture: Image.Image) -> Image.Image:
     """Grey, averaged down to a shortest side of 96 to 191: ample for 32 x 32, in half the time."""
     plain = picture if picture.mode in ("L", "RGB") else picture.convert("L")
-    return plain.reduce(max(1, min(plain.size) // 96)).convert("L")
+    times = min(plain.size) // 96
+    reduced = plain.reduce(times) if times > 1 else plain
+    return reduced if reduced.mode == "L" else reduced.convert("L")
 
 
 def as_numbers(digits: Sequence[str]) -> NDArray[np.uint64]:
