@@ -18,6 +18,7 @@ from vsearch.collection import (
     Generations,
     Metadata,
     batches_of,
+    filling,
     generations_at,
 )
 from vsearch.errors import CollectionError, IndexDamaged
@@ -133,6 +134,28 @@ def test_opening_replays_nothing(local: Generations, truth: Truth) -> None:
     assert fingerprints(local.folder(number)) == before
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 49, 50, 51, 101, 149])
+def test_the_graph_is_complete_whatever_the_number(
+    local: Generations, truth: Truth, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Chroma writes it in parts, here of some 20; batches and parts end at different rows."""
+    monkeypatch.setattr(filling, "_UPSERT_ROWS", 10)
+    vectors = random_vectors(count + 40)
+    for start in range(0, count, 7):
+        truth.put(batch(vectors[start : min(start + 7, count)], start))
+    first = publish(local, truth)
+    truth.put(batch(vectors[count:], count))
+    truth.remove("0", *map(str, range(30, count)))
+    for number, rows in ((first, range(count)), (publish(local, truth, base=first), None)):
+        before = fingerprints(local.folder(number))
+        with local.open(number) as collection:
+            expected = rows or [*range(1, min(count, 30)), *range(count, count + 40)]
+            assert sorted(map(int, collection.ids())) == [*expected]
+            for row in expected:
+                assert collection.search(vectors[row : row + 1], 1)[0][0].id == str(row)
+        assert fingerprints(local.folder(number)) == before
+
+
 def test_all_but_the_last_two_are_retired(generations: Generations, truth: Truth) -> None:
     base = 0
     for n in range(4):
@@ -218,7 +241,7 @@ def test_the_graph_lies_written_when_published(
 
 def test_a_wrong_count_is_noticed(generations: Generations, truth: Truth) -> None:
     wrong = Changes([batch(random_vectors(30))], 31)
-    with pytest.raises(CollectionError, match=r"did not write its graph|took 30 of 31 photos"):
+    with pytest.raises(CollectionError, match=r"30 of 31 changes came|took 30 of 31 photos"):
         generations.publish(lambda since: wrong, describe(truth), base=0)
     assert generations.current() == 0
 

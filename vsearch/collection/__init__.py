@@ -17,17 +17,15 @@ On a Chroma server a generation is a collection of its own, filled from the segm
 from pathlib import Path
 
 from vsearch.collection.chroma import (
-    Batch,
-    Changes,
     Collection,
     Hit,
     HnswParameters,
     Metadata,
     Neighbours,
-    batches_of,
     memory_estimate,
     preload,
 )
+from vsearch.collection.filling import Batch, Changes, batches_of
 from vsearch.collection.folders import InFolders
 from vsearch.collection.generations import Description, Generations, Manifest, Place
 from vsearch.collection.server import TOKEN_VARIABLE, ChromaServer, OnServer, server_of, server_url

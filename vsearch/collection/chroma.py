@@ -6,34 +6,26 @@ import contextlib
 import importlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import durable
 from vsearch.errors import CollectionError, IndexDamaged
-from vsearch.records import Metric
 
 if TYPE_CHECKING:
-    import chromadb
     from chromadb.api.client import Client
 
 Vectors = npt.NDArray[np.float32]
 ErrorMap = Callable[[], contextlib.AbstractContextManager[None]]
 Metadata = dict[str, str | int | float | bool | None]
 
-_NAME = "photos"
+NAME = "photos"
 _OVERHEAD_BYTES = 512  # links of 32 neighbours, and the id, of one photo
-_BATCH_BYTES = 4 * 2**20
-_BATCH_ROWS = 5000  # get_max_batch_size() of chromadb 1.5 is 5461
-# Chroma turns the vectors of an upsert into Python lists, 32 bytes a number: small batches keep that small.
-_UPSERT_ROWS = 256
-# Chroma writes the graph's files each time that this many records have come in; it takes no less.
-_SMALLEST_THRESHOLD = 2
+_PAGE = 5000  # get_max_batch_size() of chromadb 1.5 is 5461
 # Chroma shares what clients of one path hold, but looks it up, and drops it, without a lock.
 _opening = threading.RLock()
 _MEND = "run `vsearch check`, then `vsearch rebuild` if it says so"
@@ -46,30 +38,6 @@ class HnswParameters:
     ef_construction: int = 200
     max_neighbors: int = 32
     ef_search: int = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows to upsert: ids, vectors float32 [b, D], and one metadata dictionary each.
-
-    Every metadata key must be present each time, ``None`` for "no value": upserts merge keys.
-    """
-
-    ids: Sequence[str]
-    vectors: Vectors
-    metadatas: Sequence[Metadata]
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What becomes of a generation: rows to add or replace, and how many; ids that must not be in it.
-
-    Ids in ``removed`` that it never had are fine.
-    """
-
-    batches: Iterable[Batch]
-    count: int
-    removed: Iterable[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +139,7 @@ class Collection:
     def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
         """The stored vectors of ``ids``, float32 [D] each; ids that are not there are left out."""
         found: dict[str, Vectors] = {}
-        for page in _pages(ids):
+        for page in pages(ids):
             with self._errors():
                 got = self._photos.get(ids=page, include=["embeddings"])
             embeddings = got["embeddings"]
@@ -212,9 +180,9 @@ class Collection:
         result: list[str] = []
         while True:
             with self._errors():
-                page = self._photos.get(limit=_BATCH_ROWS, offset=len(result), include=[])["ids"]
+                page = self._photos.get(limit=_PAGE, offset=len(result), include=[])["ids"]
             result.extend(page)
-            if len(page) < _BATCH_ROWS:
+            if len(page) < _PAGE:
                 return result
 
 
@@ -227,83 +195,16 @@ def memory_estimate(photos: int, dimension: int) -> int:
     return photos * (4 * dimension + _OVERHEAD_BYTES)
 
 
-def batches_of(dimension: int, rows: int) -> int:
-    """How many of ``rows`` vectors go into one batch: 256, and 4 MiB, at the most."""
-    return max(1, min(rows, _UPSERT_ROWS, _BATCH_BYTES // (4 * dimension)))
-
-
-def fill(folder: Path, changes: Changes) -> int:
-    """Apply the changes and leave a graph that lies complete on the disk; returns the count.
-
-    The graph is written with the last record: the threshold is set to how many there are.  Were it higher,
-    whoever opens the collection would insert the records all over again; were it lower, the graph would be
-    written several times.
-    """
-    with _photos(folder) as photos:
-        gone = _present(photos, changes.removed)
-        threshold = max(_SMALLEST_THRESHOLD, changes.count + len(gone))
-        photos.modify(configuration={"hnsw": {"sync_threshold": threshold}})
-    with _photos(folder) as photos:
-        for ids in _pages(gone):
-            photos.delete(ids=ids)
-        for batch in changes.batches:
-            upsert(photos, batch)
-            if changes.count + len(gone) < _SMALLEST_THRESHOLD:
-                upsert(photos, batch)
-            durable.step("generation-upserted")
-        return photos.count()
-
-
-def _present(photos: chromadb.Collection, ids: Iterable[str]) -> list[str]:
-    return [i for page in _pages(list(ids)) for i in photos.get(ids=page, include=[])["ids"]]
-
-
-def _pages(ids: Sequence[str]) -> Iterator[list[str]]:
-    return (list(ids[start : start + _BATCH_ROWS]) for start in range(0, len(ids), _BATCH_ROWS))
-
-
-def upsert(photos: chromadb.Collection, batch: Batch) -> None:
-    """Add the rows of a batch to Chroma's collection, or replace them."""
-    photos.upsert(
-        ids=list(batch.ids),
-        embeddings=np.ascontiguousarray(batch.vectors, dtype=np.float32),
-        metadatas=list(batch.metadatas),
-    )
-
-
-@contextlib.contextmanager
-def _photos(folder: Path) -> Iterator[chromadb.Collection]:
-    with errors():
-        client = _client(folder)
-        try:
-            yield client.get_collection(_NAME, embedding_function=None)
-        finally:
-            client.close()
-
-
-def create(folder: Path, metric: Metric, hnsw: HnswParameters) -> None:
-    """Make an empty collection in ``folder``."""
-    configuration = configured(metric, hnsw)
-    with errors():
-        client = _client(folder)
-        try:
-            client.create_collection(_NAME, embedding_function=None, configuration=configuration)
-        finally:
-            client.close()
-
-
-def configured(metric: Metric, hnsw: HnswParameters, count: int | None = None) -> Any:
-    """The configuration of a new collection; with ``count``, its graph is written with that many records."""
-    space = "cosine" if metric == "cosine" else "l2"
-    threshold = {} if count is None else {"sync_threshold": max(_SMALLEST_THRESHOLD, count)}
-    return {"hnsw": {"space": space, **asdict(hnsw), **threshold}}
+def pages(ids: Sequence[str]) -> Iterator[list[str]]:
+    """The ids, no more at a time than Chroma takes."""
+    return (list(ids[start : start + _PAGE]) for start in range(0, len(ids), _PAGE))
 
 
 def open_folder(folder: Path) -> Collection:
     """Open the collection in ``folder``."""
     with errors(), _opening:
-        client = _client(folder)
-    return Collection(client, _NAME, errors, _close)
+        client = client_of(folder)
+    return Collection(client, NAME, errors, _close)
 
 
 def _close(client: Client) -> None:
@@ -311,7 +212,8 @@ def _close(client: Client) -> None:
         client.close()
 
 
-def _client(folder: Path) -> Client:
+def client_of(folder: Path) -> Client:
+    """Chroma's own, of the directory ``folder``."""
     # Clients are cached by the path string, hence realpath.
     client: Client = import_chromadb().PersistentClient(os.path.realpath(folder), settings=quiet())
     return client

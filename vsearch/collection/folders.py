@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from vsearch import durable
-from vsearch.collection.chroma import Collection, create, fill, open_folder
+from vsearch.collection.chroma import Collection, open_folder
+from vsearch.collection.filling import create, fill
 from vsearch.collection.generations import MANIFEST, Base, Description, Manifest, Place, Source, damaged
 from vsearch.errors import CollectionError
 
@@ -55,7 +56,7 @@ class InFolders(Place):
         with durable.storage_errors(folder):
             _start(folder, base, description)
         durable.step("generation-copied")
-        count = fill(folder, source(base.sequence if base else 0))
+        count = fill(folder, source(base.sequence if base else 0), description.dimension)
         _check_written(folder)
         durable.step("generation-persisted")
         d = description

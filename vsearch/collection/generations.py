@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from vsearch import durable
-from vsearch.collection.chroma import Changes, Collection, HnswParameters
+from vsearch.collection.chroma import Collection, HnswParameters
+from vsearch.collection.filling import Changes
 from vsearch.errors import CollectionError, IndexDamaged
 from vsearch.records import Metric
 

@@ -18,12 +18,11 @@ from urllib.parse import urlsplit
 from vsearch import durable
 from vsearch.collection.chroma import (
     Collection,
-    configured,
     first_line,
     import_chromadb,
     quiet,
-    upsert,
 )
+from vsearch.collection.filling import configured, threshold_of, upsert
 from vsearch.collection.generations import MANIFEST, Base, Description, Manifest, Place, Source
 from vsearch.errors import CollectionError, IndexDamaged, UsageError, VsearchError
 
@@ -205,7 +204,7 @@ class OnServer(Place):
             photos = client.create_collection(
                 name,
                 embedding_function=None,
-                configuration=configured(d.metric, d.hnsw, changes.count),
+                configuration=configured(d.metric, d.hnsw, threshold_of(changes.count, d.dimension)),
                 metadata={_HOME: os.path.realpath(folder.parent)},
             )
             durable.step("generation-copied")
