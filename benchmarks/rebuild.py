@@ -27,7 +27,7 @@ from vsearch.collection import HnswParameters
 from vsearch.collection.chroma import memory_estimate
 
 DIMENSION = dimension()
-BATCH = 256
+BATCH = 1024  # larger ones are no faster; Chroma writes its graph every 1,000 records, its default
 CANDIDATES, K, QUERIES = 30, 10, 500
 
 
@@ -85,7 +85,7 @@ def insert(client: Any, vectors: np.ndarray, hnsw: HnswParameters) -> Any:
     photos = client.create_collection(
         "photos",
         embedding_function=None,
-        configuration={"hnsw": {"space": "cosine", "sync_threshold": len(vectors), **asdict(hnsw)}},
+        configuration={"hnsw": {"space": "cosine", **asdict(hnsw)}},
     )
     for start in range(0, len(vectors), BATCH):
         rows = range(start, min(start + BATCH, len(vectors)))
