@@ -3,7 +3,7 @@
 Chroma's embedded store rewrites its HNSW files in place and keeps no second copy: a kill can ruin it, and two
 processes on one directory lose vectors silently.  So the writer works on a private copy and publishes that:
 
-    copy the current generation -> delete, upsert, with the last of them the graph -> close -> fsync -> rename
+    copy the current generation -> delete, upsert, the last of them writes the graph -> close -> fsync -> rename
     -> switch CURRENT
 
 Readers open what CURRENT names and need no lock.  Beside Chroma's files each generation has a
