@@ -3,8 +3,8 @@
 Chroma's embedded store rewrites its HNSW files in place and keeps no second copy: a kill can ruin it, and two
 processes on one directory lose vectors silently.  So the writer works on a private copy and publishes that:
 
-    copy the current generation -> delete, upsert, the last of them writes the graph -> close -> fsync -> rename
-    -> switch CURRENT
+    copy the current generation -> delete, upsert, the last of them writes the graph -> close -> fsync
+    -> rename -> switch CURRENT
 
 Readers open what CURRENT names and need no lock.  Beside Chroma's files each generation has a
 ``generation.json``: the catalog sequence that it covers, and size and SHA-256 of each file, so that a torn
