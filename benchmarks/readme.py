@@ -56,6 +56,7 @@ def jobs(given: argparse.Namespace) -> Iterator[Job]:
     copies = ("--repeats", "1") if quick else ("--copies", "3")
     yield Job("bulk", "queries in bulk", "bulk.py", (photos, photos, *copies))
     yield Job("cluster", "index on Ray", "cluster.py", (photos, "--repeats", "1") if quick else (photos,))
+    yield Job("flat", "memory for flattened latents", "flat.py", ("--photos", "200") if quick else ())
     yield Job("sync", "`sync` without changes", "sync.py", ("5000",) if quick else ())
     yield Job("rebuild", "`rebuild`", "rebuild.py", ("--photos", "2000") if quick else ())
 

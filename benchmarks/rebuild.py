@@ -3,9 +3,9 @@
     python benchmarks/rebuild.py [--photos 20000] [--parameters 200,32 100,16]
 
 For each pair of `ef_construction` and `max_neighbors`, in one run on the same clustered vectors (as
-synthetic.py makes them): seconds to insert all into a fresh Chroma collection and have its graph on the
-disk, and recall@10 of its approximate search after exact re-ranking of 30 candidates.  With the first
-pair, which must be the product's, `vsearch rebuild` is timed too.
+synthetic.py makes them): seconds to insert all into a fresh Chroma collection, which writes its graph every
+1,000 records as it does by default, and recall@10 of its approximate search after exact re-ranking of 30
+candidates.  With the first pair, which must be the product's, `vsearch rebuild` is timed too.
 """
 
 from __future__ import annotations
