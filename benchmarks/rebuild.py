@@ -27,7 +27,7 @@ from vsearch.collection import HnswParameters
 from vsearch.collection.chroma import memory_estimate
 
 DIMENSION = dimension()
-BATCH = 1024  # larger ones are no faster; Chroma writes its graph every 1,000 records, its default
+BATCH = 1024  # as many as ours
 CANDIDATES, K, QUERIES = 30, 10, 500
 
 

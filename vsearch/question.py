@@ -142,11 +142,11 @@ class Asker:
     def _picture(self, picture: Picture, crop: Crop | None) -> Question | _Decoded:
         if isinstance(picture, Photo):
             if crop is None:
-                return self._recalled(picture)
+                return self._recalled(picture, self._twins(picture.sha256))
             picture = _path(picture)
         source, sha256 = _bytes_of(picture)
-        if crop is None and sha256 is not None and (twins := self._ready(sha256)):
-            return self._recalled(twins[0])
+        if crop is None and (twins := self._twins(sha256)):
+            return self._recalled(twins[0], twins)
         return self._decoded(source, sha256, crop, _name_of(picture))
 
     def _encoded(self, pictures: Sequence[Question | _Decoded]) -> list[Question]:
@@ -160,18 +160,18 @@ class Asker:
             for picture in pictures
         ]
 
-    def _ready(self, sha256: str) -> list[Photo]:
-        return [photo for photo in self._catalog.with_digest(sha256) if photo.state == "ready"]
+    def _twins(self, sha256: str | None) -> list[Photo]:
+        """The photos of the index that have these bytes."""
+        found = self._catalog.with_digest(sha256) if sha256 else ()
+        return [photo for photo in found if photo.state == "ready"]
 
-    def _recalled(self, photo: Photo) -> Question:
+    def _recalled(self, photo: Photo, twins: Sequence[Photo]) -> Question:
         """A photo of the index: its vector and thumbnail lie there."""
         if photo.vector is None:
             raise UsageError(f"{_path(photo)} has no vector, for it failed; see `vsearch status --failed`")
         vector = self._rows.vectors.vector(photo.vector)
-        if photo.sha256 is None:
-            return Question(vector, originals=self._originals(photo), pinned=True)
-        twins = self._ready(photo.sha256)
-        return Question(vector, frozenset([photo.sha256]), self._originals(photo), twins, pinned=True)
+        digests = frozenset([photo.sha256]) if photo.sha256 else frozenset[str]()
+        return Question(vector, digests, self._originals(photo), twins, pinned=True)
 
     def _originals(self, photo: Photo) -> Sequence[Original]:
         if photo.thumbnail is None or photo.facts is None:

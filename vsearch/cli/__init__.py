@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import io
 import os
 import sys
 import traceback
@@ -105,7 +106,8 @@ def _leave(code: int) -> None:
 def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         # File names that are not UTF-8 must come out as the bytes they are.
-        stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     try:
         app()
     except VsearchError as error:
