@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,29 @@ def test_a_reader_sees_a_commit_and_needs_no_right_to_write(tmp_path: Path) -> N
     with Catalog(path, ROOTS, create=True) as writer, Catalog(path, ROOTS, read_only=True) as reader:
         put(writer, photo(1, "1.jpg"))
         assert reader.count("ready") == 1
+
+
+def test_threads_may_ask_one_catalog_at_once(catalog: Catalog) -> None:
+    """From Python 3.12 on, a statement that two threads begin at once is one statement, bound twice."""
+    put(catalog, *(photo(n, f"{n}.jpg") for n in range(1, 101)))
+
+    def wrong(start: int) -> list[int]:
+        ids = [(start * 7 + n) % 100 + 1 for n in range(600)]
+        return [i for i in ids if [p.id for p in catalog.with_digest(f"{i:064x}")] != [i]]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert not any(pool.map(wrong, range(16)))
+
+
+def test_photos_that_exchange_places_in_one_change_both_stay(catalog: Catalog) -> None:
+    put(catalog, photo(1, "a"), photo(2, "b"), photo(3, "c"))
+    put(catalog, photo(1, "b"), photo(2, "a"))
+    assert [(p.id, p.file.path) for p in catalog.photos()] == [(1, "b"), (2, "a"), (3, "c")]
+    assert not list(catalog.unready_since(0))
+
+
+def test_the_last_of_two_photos_at_one_path_stays_and_the_other_is_removed(catalog: Catalog) -> None:
+    before = put(catalog, photo(1, "a"), photo(3, "b"))
+    put(catalog, photo(1, "c"), photo(2, "c"), photo(4, "b"))
+    assert [p.id for p in catalog.photos()] == [2, 4]
+    assert list(catalog.unready_since(before)) == [1, 3]

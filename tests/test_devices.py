@@ -1,13 +1,12 @@
-"""--device: which providers and GPUs are chosen, and what is said where there is none.
-
-No test here has run on a GPU: they hold the choice, and the fallback on machines without one.
-"""
+"""--device: which providers and GPUs are chosen, what is said where there is none, and that one gives the same."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 
@@ -21,6 +20,10 @@ from vsearch.training.devices import PIXELS_AT_ONCE, chosen, fitting
 
 WITHOUT = pytest.mark.skipif(
     CUDA in onnxruntime.get_available_providers(), reason="for an ONNX Runtime without CUDA"
+)
+
+WITH = pytest.mark.skipif(
+    CUDA not in onnxruntime.get_available_providers(), reason="for an ONNX Runtime with CUDA, and a GPU"
 )
 
 
@@ -107,3 +110,23 @@ def test_another_device_is_refused(command: Run, index: vsearch.Index, photos: P
     done = command("query", photos / "day0/photo000.png", "--index", index.path, "--device", "tpu")
     assert done.returncode == 2
     assert b"device must be one of auto, cpu, cuda; received 'tpu'" in done.stderr
+
+
+@WITH
+@pytest.mark.parametrize("name", ["photo", "photo-small"])
+def test_a_gpu_gives_the_vectors_of_the_cpu(name: str) -> None:
+    size = resolve(name).specification.input_size
+    pixels = np.random.default_rng(3).integers(0, 256, (GPU_BATCH, size, size, 3), np.uint8)
+    on_gpu, on_cpu = (Encoder(resolve(name), device) for device in ("cuda", "cpu"))
+    assert (on_gpu.device, on_cpu.device) == ("cuda", "cpu")
+    assert np.einsum("nd,nd->n", on_gpu.encode(pixels), on_cpu.encode(pixels)).min() > 0.99
+
+
+@WITH
+def test_an_index_made_on_a_gpu_answers_on_both(photos: Path, tmp_path: Path, command: Run) -> None:
+    place = ("--index", tmp_path / "made.vsearch")
+    built = command("build-index", photos, *place, "--device", "cuda")
+    assert built.returncode == 0, built.stderr
+    for device in ("cuda", "cpu"):
+        found = command("query", photos / "day0/photo000.png", *place, "--device", device, "--json")
+        assert json.loads(found.stdout.splitlines()[0])["kind"] == "identical"

@@ -32,12 +32,15 @@ class Change:
 
     def put(self, photos: Iterable[Photo]) -> None:
         """Insert or replace photos by id; another photo at the same root and path gives way."""
+        given = [rows.row_of(p, self._root_number(p.file.root), self.sequence) for p in photos]
+        last = {row[1:3]: row for row in given}  # at each root and path
+        taken = [row for row in given if row is last[row[1:3]]]
         with self._errors():
-            for photo in photos:
-                row = rows.row_of(photo, self._root_number(photo.file.root), self.sequence)
-                self.remove(self._others_at(photo.id, row[1], rows.raw(photo.file.path)))
-                self._db.execute(rows.INSERT, rows.bound(row))
-                self._db.execute("DELETE FROM removals WHERE id = ?", (photo.id,))
+            self.remove(row[0] for row in given if row is not last[row[1:3]])
+            for row in taken:
+                self.remove(self._others_at(row[0], row[1], rows.raw(row[2])))
+            self._db.executemany(rows.INSERT, map(rows.bound, taken))
+            self._db.executemany("DELETE FROM removals WHERE id = ?", ((row[0],) for row in taken))
 
     def reserve(self, next_id: int) -> None:
         """Give no id below ``next_id`` to a new photo."""

@@ -66,6 +66,7 @@ class Catalog:
                 timeout=_BUSY_SECONDS,
                 isolation_level=None,
                 check_same_thread=False,
+                cached_statements=0,  # from 3.12 on, threads may be given the same one at once
             )
             self._db.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
             if not read_only:

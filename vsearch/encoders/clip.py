@@ -140,6 +140,8 @@ def session(graph: Path, device: Device = "auto") -> Any:
     quiet = quiet_stderr() if devices.CUDA in providers else contextlib.nullcontext()
     try:
         with quiet:
+            if devices.CUDA in providers:
+                devices.load_libraries()
             made = onnxruntime.InferenceSession(str(graph), options, providers=providers)
     except Exception as error:  # see TextHalf.encode
         raise EncoderError(

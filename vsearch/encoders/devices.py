@@ -5,6 +5,8 @@ Nothing here needs a GPU, or a package for one, to be asked.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import subprocess
@@ -66,6 +68,17 @@ def providers(device: Device, available: Sequence[str]) -> list[str]:
         found = ", ".join(name.removesuffix("ExecutionProvider") for name in available)
         raise UsageError(f"no CUDA for ONNX Runtime, which offers {found} here; {_INSTALL}")
     return [CUDA, CPU] if device != "cpu" and CUDA in available else [CPU]
+
+
+def load_libraries() -> None:
+    """Load CUDA and cuDNN from NVIDIA's pip packages, which lie on no library path; without them, nothing.
+
+    What it misses it prints; whether CUDA works the session tells (:func:`taken`).
+    """
+    import onnxruntime
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls()
 
 
 def taken(device: Device, active: Sequence[str]) -> Device:
