@@ -1,4 +1,4 @@
-"""Encoding on an NVIDIA GPU against the CPU: pictures a second and memory by batch size; how far vectors differ.
+"""Encoding on an NVIDIA GPU against the CPU: pictures a second, memory, how far vectors differ.
 
     python benchmarks/gpu.py                          # the bundled encoders
     python benchmarks/gpu.py --encoder photo --encoder FOLDER --batches 1 16 64
@@ -81,7 +81,15 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 64])
     given = parser.parse_args()
     rows = [row for name in given.encoder or ("photo", "photo-small") for row in measure(name, given.batches)]
-    headings = ["encoder", "batch", f"CPU, {os.cpu_count()} threads, /s", "GPU /s", "ratio", "GPU MiB", "smallest cosine"]
+    headings = [
+        "encoder",
+        "batch",
+        f"CPU, {os.cpu_count()} threads, /s",
+        "GPU /s",
+        "ratio",
+        "GPU MiB",
+        "smallest cosine",
+    ]
     print(measured.markdown(headings, rows))
 
 

@@ -15,6 +15,7 @@ import vsearch
 from tests import album
 from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory
+from vsearch.records import Photo
 from vsearch.segments import Segment
 
 ROOT = Path(__file__).parents[1]
@@ -66,6 +67,26 @@ def assert_equal(index: Path, other: Path) -> None:
     assert mine.keys() == theirs.keys()
     for row, vector in mine.items():
         np.testing.assert_allclose(vector, theirs[row], atol=1e-6)
+
+
+def rows(index: vsearch.Index) -> list[Photo]:
+    """The whole catalog, ids and places of the vectors included."""
+    directory = IndexDirectory(index.path)
+    with Catalog(directory.catalog_file, directory.roots(directory.settings()), read_only=True) as catalog:
+        return list(catalog.photos())
+
+
+def assert_same(index: vsearch.Index, local: vsearch.Index) -> None:
+    assert rows(index) == rows(local)
+    mine, theirs = content(index.path), content(local.path)
+    assert {row: vector.tobytes() for row, vector in mine.items()} == {
+        row: vector.tobytes() for row, vector in theirs.items()
+    }
+    for photo in list(local.photos())[::50]:
+        assert index.thumbnail(str(photo.id)) == local.thumbnail(str(photo.id))
+    assert list(index.failed()) == list(local.failed())
+    assert list(vsearch.Index.check(index.path, full=True)) == []
+    assert strays(index.path) == []
 
 
 def strays(index: Path) -> list[Path]:

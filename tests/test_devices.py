@@ -1,4 +1,4 @@
-"""--device: which providers and GPUs are chosen, what is said where there is none, and that one gives the same."""
+"""--device: which providers and GPUs are chosen, what is said without one, that one gives the same."""
 
 from __future__ import annotations
 

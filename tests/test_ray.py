@@ -23,7 +23,6 @@ from vsearch.encoders import Encoder, resolve
 from vsearch.errors import ClusterError
 from vsearch.files import walk
 from vsearch.ingest import Job, Reader
-from vsearch.records import Photo
 from vsearch.segments import Segment
 from vsearch.updates import Progress
 
@@ -57,26 +56,6 @@ def local(many: Path, toy_encoder: Path, tmp_path_factory: pytest.TempPathFactor
     return index
 
 
-def rows(index: vsearch.Index) -> list[Photo]:
-    """The whole catalog, ids and places of the vectors included."""
-    directory = IndexDirectory(index.path)
-    with Catalog(directory.catalog_file, directory.roots(directory.settings()), read_only=True) as catalog:
-        return list(catalog.photos())
-
-
-def assert_same(index: vsearch.Index, local: vsearch.Index) -> None:
-    assert rows(index) == rows(local)
-    mine, theirs = safety.content(index.path), safety.content(local.path)
-    assert {row: vector.tobytes() for row, vector in mine.items()} == {
-        row: vector.tobytes() for row, vector in theirs.items()
-    }
-    for photo in list(local.photos())[::50]:
-        assert index.thumbnail(str(photo.id)) == local.thumbnail(str(photo.id))
-    assert list(index.failed()) == list(local.failed())
-    assert list(vsearch.Index.check(index.path, full=True)) == []
-    assert safety.strays(index.path) == []
-
-
 def test_the_cluster_makes_the_index_that_one_machine_makes(
     nodes: TwoNodes, many: Path, local: vsearch.Index, toy_encoder: Path, tmp_path: Path
 ) -> None:
@@ -84,7 +63,7 @@ def test_the_cluster_makes_the_index_that_one_machine_makes(
     done = safety.run(*build, "--ray", nodes.address)
     assert done.returncode == 0, done.stderr
     index = vsearch.Index.open(tmp_path / "index")
-    assert_same(index, local)
+    safety.assert_same(index, local)
     assert len(list(index.failed())) == 2
 
 
@@ -94,7 +73,7 @@ def test_kept_pixels_come_through(nodes: TwoNodes, photos: Path, toy_encoder: Pa
         index = vsearch.Index.create(tmp_path / name, encoder=toy_encoder, keep_pixels=True)
         index.add(photos, ray=address)
         indices.append(index)
-    assert rows(indices[0]) == rows(indices[1])
+    assert safety.rows(indices[0]) == safety.rows(indices[1])
     kept = []
     for index in indices:
         with Segment(index.path / "pixels/000001.h5") as segment:
@@ -137,7 +116,7 @@ def test_a_worker_that_dies_is_made_up_for(
     report = index.add(many, ray=nodes.address, on_progress=killer)
     assert 0 < killer.after < MANY
     assert (report.added, len(report.skipped)) == (MANY + 1, 2)
-    assert_same(index, local)
+    safety.assert_same(index, local)
 
 
 def test_a_node_that_dies_is_made_up_for_in_silence(
@@ -152,7 +131,7 @@ def test_a_node_that_dies_is_made_up_for_in_silence(
     output, errors = process.communicate(timeout=120)
     assert json.loads(output)["added"] == MANY + 1  # and nothing of Ray's beside it
     assert [line for line in errors.splitlines() if not line.startswith("skipped ")] == []
-    assert_same(vsearch.Index.open(tmp_path / "index"), local)
+    safety.assert_same(vsearch.Index.open(tmp_path / "index"), local)
 
 
 def test_a_killed_driver_leaves_what_the_next_build_continues(
@@ -166,12 +145,12 @@ def test_a_killed_driver_leaves_what_the_next_build_continues(
     fault = {"VSEARCH_TEST_FAULT": "catalog-committed:3"}
     done = safety.run(*build, "--ray", nodes.address, variables=fault)
     assert safety.killed(done), done.stderr
-    assert len(rows(vsearch.Index.open(index))) == 1024
+    assert len(safety.rows(vsearch.Index.open(index))) == 1024
     assert [path for path in safety.strays(index) if path.is_dir()]  # with stages that nobody took
     done = safety.run(*build, "--ray", nodes.address)
     assert done.returncode == 0, done.stderr
     assert '"added": 128' in done.stdout and '"unchanged": 1024' in done.stdout
-    assert len({photo.file.path for photo in rows(vsearch.Index.open(index))}) == 1152
+    assert len({photo.file.path for photo in safety.rows(vsearch.Index.open(index))}) == 1152
     assert list(vsearch.Index.check(index, full=True)) == []
     assert safety.strays(index) == []
 

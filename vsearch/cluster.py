@@ -32,7 +32,8 @@ from vsearch.catalog import Catalog, SegmentKind
 from vsearch.directory import IndexDirectory, Settings
 from vsearch.encoders import Bundle, Encoder
 from vsearch.errors import ClusterError, MissingExtraError, UsageError, VersionMismatch, VsearchError
-from vsearch.ingest import Job, ReadAll, Reader, Reading, batch_of, batched, read_here
+from vsearch.ingest import Job, ReadAll, Reader, Reading, batch_of, batched
+from vsearch.processes import ProcessReaders, known_among
 from vsearch.quiet import quiet_stderr
 from vsearch.segments import Segment, SegmentWriter
 
@@ -130,22 +131,15 @@ class RayReaders:
             durable.remove(folder)
 
     def _task(self, reader: Reader, jobs: Sequence[Job], folder: Path) -> _Task:
-        known = frozenset(
-            digest for job in jobs for digest in self._candidates(job) if reader.is_known(job, digest)
-        )
+        known = known_among(jobs, reader, self._sizes)
         return _Task(jobs, known, reader.settings, reader.encoder.bundle.folder, folder)
-
-    def _candidates(self, job: Job) -> set[str]:
-        """What the bytes of ``job`` may be that the catalog knows: equal bytes have equal sizes."""
-        before = {job.known.sha256} if job.known and job.known.sha256 else set()
-        return before | self._sizes.digests(job.file.size)
 
 
 @contextmanager
 def reading_at(address: str | None, directory: IndexDirectory, catalog: Catalog) -> Iterator[ReadAll]:
-    """How to read photos on the Ray cluster at ``address``, or in this process for ``None``."""
+    """How to read photos on the Ray cluster at ``address``, or on this machine for ``None``."""
     if address is None:
-        yield read_here
+        yield ProcessReaders(catalog)
         return
     with connected(address):
         yield RayReaders(directory, catalog)

@@ -77,6 +77,12 @@ class Reading:
     vector: npt.NDArray[np.float32] | None = None
     failure: PhotoError | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of what is to be stored of the photo, about."""
+        arrays = sum(array.nbytes for array in (self.pixels, self.vector) if array is not None)
+        return arrays + len(self.thumbnail)
+
 
 class Reader:
     """Turns batches of jobs into readings.

@@ -13,6 +13,7 @@ from vsearch.committer import Tally, sweep
 from vsearch.errors import PhotoError
 from vsearch.ingest import Job, batched
 from vsearch.plan import Fate, judge, may_remove
+from vsearch.processes import ProcessReaders
 from vsearch.records import FileStat, Photo, Planned, PlannedChange, Skipped, SyncReport
 from vsearch.updates import Counter, OnProgress, Run, Writable, finish
 
@@ -52,7 +53,13 @@ class Sync:
         self._retry_failed = retry_failed
         self._tally = Tally()
         self._sight = _Sight()
-        self._run = Run(index, self._tally, self._is_gone, retry_failed=retry_failed)
+        self._run = Run(
+            index,
+            self._tally,
+            self._is_gone,
+            retry_failed=retry_failed,
+            read_all=ProcessReaders(index.catalog),
+        )
         self._scan: Scan | None = None
         self._known: Count[str] = Count()
 

@@ -13,6 +13,7 @@ from vsearch.catalog.change import Change
 from vsearch.catalog.known import KnownPhotos
 from vsearch.catalog.rows import SegmentKind, SegmentRow, VectorRow, photo_from_json, photo_json
 from vsearch.catalog.scan import Scan
+from vsearch.catalog.sizes import Sizes
 from vsearch.catalog.table import Catalog
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Scan",
     "SegmentKind",
     "SegmentRow",
+    "Sizes",
     "VectorRow",
     "photo_from_json",
     "photo_json",

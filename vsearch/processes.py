@@ -1,0 +1,279 @@
+"""Reading photos in processes of this machine, for more cores than one interpreter can keep busy.
+
+Of the 20 ms that a photo takes, threads hold the interpreter lock for 2 to 4: that leaves two cores busy, and
+sixteen three quarters idle.  So on more than four cores each has a process, which reads, decodes and encodes;
+the process that was started commits, as it does for threads.
+
+A worker is Python with this module and two pipes: jobs come in, readings go out, pickled.  It ends when its
+pipe does, however the other end died.  (``multiprocessing`` would import the program that uses vsearch anew
+in each worker, and its workers outlive a parent that was killed.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any, Self
+
+from vsearch.catalog import Catalog, Sizes
+from vsearch.directory import Settings
+from vsearch.encoders import Bundle, Encoder, devices
+from vsearch.errors import PhotoError, UsageError, VsearchError
+from vsearch.ingest import Job, Reader, Reading, batch_of, batched, gpu_batch_of, in_parallel, read_here
+from vsearch.records import Device
+
+VARIABLE = "VSEARCH_PROCESSES"
+THREADS_SUFFICE = 4  # cores that threads of one process keep busy
+FEW = 256  # photos that are read sooner than processes start
+GPU_BYTES = 4 * 2**30  # that a process may take of a GPU: CUDA itself, and a batch
+_CRASHED = "the process that decoded it crashed"
+_CRASH_REMEDY = "it may be damaged: save it anew, or try again with --retry-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Jobs for a worker, and the SHA-256 of bytes that it need not decode."""
+
+    jobs: Sequence[Job]
+    known: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a worker is told first: the folder of the encoder, the index's settings, where to encode."""
+
+    bundle: Path
+    settings: Settings
+    device: Device
+
+
+class ProcessReaders:
+    """A :class:`~vsearch.ingest.ReadAll` in processes, or in this one where that is as well.
+
+    Args:
+        catalog: of the index; it is asked from this process alone.
+        processes: how many; by default ``VSEARCH_PROCESSES``, or one a core if there are more than four.
+
+    Raises:
+        UsageError: ``VSEARCH_PROCESSES`` is not a number.
+    """
+
+    def __init__(self, catalog: Catalog, processes: int | None = None) -> None:
+        self._catalog = catalog
+        self._processes = wanted() if processes is None else processes
+
+    def __call__(self, reader: Reader, jobs: Iterable[Job]) -> Generator[Reading, None, None]:
+        """Readings in the order of the jobs, never far ahead of the consumer."""
+        rest = iter(jobs)
+        first = list(islice(rest, FEW))
+        all_jobs = chain(first, rest)
+        processes, size = _division(reader.encoder, self._processes)
+        if processes < 2 or len(first) < FEW:
+            yield from read_here(reader, all_jobs)
+            return
+        sizes = self._catalog.sizes()
+        tasks = (_Task(some, known_among(some, reader, sizes)) for some in batched(all_jobs, size))
+        with _Team(reader) as team:
+            for readings in in_parallel(team.read, tasks, processes):
+                yield from readings
+
+
+def wanted() -> int:
+    """How many processes read photos: ``VSEARCH_PROCESSES``, or what suits this machine; 1 for threads.
+
+    Raises:
+        UsageError: the variable is not a whole number of 1 or more.
+    """
+    given = os.environ.get(VARIABLE)
+    if given is not None:
+        if not given.isdecimal() or int(given) < 1:
+            raise UsageError(f"{VARIABLE} must be a whole number of 1 or more; received {given!r}")
+        return int(given)
+    cores = os.cpu_count() or 1
+    # A program that was packed into one file is not a Python that could be started again.
+    return cores if cores > THREADS_SUFFICE and not getattr(sys, "frozen", False) else 1
+
+
+def known_among(jobs: Sequence[Job], reader: Reader, sizes: Sizes) -> frozenset[str]:
+    """SHA-256 of bytes that ``jobs`` may turn out to have and that the catalog can settle undecoded."""
+    return frozenset(
+        digest for job in jobs for digest in _candidates(job, sizes) if reader.is_known(job, digest)
+    )
+
+
+def _candidates(job: Job, sizes: Sizes) -> set[str]:
+    """What the bytes of ``job`` may be that the catalog knows: equal bytes have equal sizes."""
+    before = {job.known.sha256} if job.known and job.known.sha256 else set()
+    return before | sizes.digests(job.file.size)
+
+
+def _division(encoder: Encoder, processes: int) -> tuple[int, int]:
+    """How many processes there can be, and how many photos each reads at a time.
+
+    They share the memory of a GPU, half of which is left alone.
+    """
+    size = encoder.specification.input_size
+    free = devices.free_gpu_bytes() if encoder.device == "cuda" else None
+    if free is None:
+        return processes, batch_of(size)
+    fitting = max(1, min(processes, free // 2 // GPU_BYTES))
+    return fitting, gpu_batch_of(size, free, fitting)
+
+
+class _Team:
+    """Workers, one for each thread that asks; use it as a context manager."""
+
+    def __init__(self, reader: Reader) -> None:
+        encoder = reader.encoder
+        self._setting = _Setting(encoder.bundle.folder, reader.settings, encoder.device)
+        self._mine = threading.local()
+        self._all: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._all:
+            worker.close()
+
+    def read(self, task: _Task) -> list[Reading]:
+        """What becomes of the jobs, in order; one that its worker does not survive is a failure."""
+        try:
+            return self._worker().read(task)
+        except _Crash:
+            self._dismiss()
+            return list(chain.from_iterable(self._read_one(job, task.known) for job in task.jobs))
+
+    def _read_one(self, job: Job, known: frozenset[str]) -> list[Reading]:
+        try:
+            return self._worker().read(_Task([job], known))
+        except _Crash:
+            self._dismiss()
+            return [Reading(job, failure=PhotoError(job.path, _CRASHED, _CRASH_REMEDY))]
+
+    def _worker(self) -> _Worker:
+        worker: _Worker | None = getattr(self._mine, "worker", None)
+        if worker is None:
+            worker = self._mine.worker = _Worker(self._setting)
+            self._all.append(worker)
+        return worker
+
+    def _dismiss(self) -> None:
+        worker: _Worker = self._mine.worker
+        self._mine.worker = None
+        self._all.remove(worker)
+        worker.close()
+
+
+class _Crash(Exception):
+    """A worker ended before its answer."""
+
+
+class _Worker:
+    """One process."""
+
+    def __init__(self, setting: _Setting) -> None:
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", f"import {__name__}; {__name__}.work()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                start_new_session=True,  # Ctrl-C is for the process that was started
+            )
+        except OSError as error:
+            raise UsageError(
+                f"cannot start a process to read photos: {error.strerror}; set {VARIABLE}=1 to do without"
+            ) from error
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._to: IO[bytes] = self._process.stdin
+        self._from: IO[bytes] = self._process.stdout
+        with contextlib.suppress(_Crash):  # the first task will tell
+            self._send(setting)
+
+    def read(self, task: _Task) -> list[Reading]:
+        """What becomes of the jobs.
+
+        Raises:
+            _Crash: the process ended.
+            VsearchError: what stops a run: the encoder is unusable, say.
+        """
+        self._send(task)
+        try:
+            answer = pickle.load(self._from)
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            raise _Crash from error
+        if isinstance(answer, Exception):
+            raise answer
+        readings: list[Reading] = answer
+        return readings
+
+    def close(self) -> None:
+        """End the process."""
+        with contextlib.suppress(OSError):  # it may be gone
+            self._to.close()
+        self._from.close()
+        self._process.wait()
+
+    def _send(self, message: object) -> None:
+        try:
+            pickle.dump(message, self._to, pickle.HIGHEST_PROTOCOL)
+            self._to.flush()
+        except OSError as error:
+            raise _Crash from error
+
+
+# -- in a worker --------------------------------------------------------------------------------------
+
+
+def work() -> None:
+    """Answer tasks from stdin on stdout, until stdin ends."""
+    tasks, answers = _pipes()
+    setting: _Setting = pickle.load(tasks)
+    for task in _messages(tasks):
+        answer: object
+        try:
+            answer = _read(setting, task)
+        except VsearchError as error:
+            answer = error
+        except Exception as error:  # is raised again where it can be reported
+            answer = RuntimeError(f"{type(error).__name__}: {error}")
+        with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+            pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+
+
+def _read(setting: _Setting, task: _Task) -> list[Reading]:
+    encoder = _encoder(setting.bundle, setting.device)
+    return Reader(encoder, setting.settings, lambda job, sha256: sha256 in task.known).read(task.jobs)
+
+
+@lru_cache(maxsize=1)
+def _encoder(bundle: Path, device: Device) -> Encoder:
+    return Encoder(Bundle(bundle), device)
+
+
+def _pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """This process's stdin and stdout, out of the reach of whatever prints."""
+    tasks, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    return tasks, answers
+
+
+def _messages(pipe: IO[bytes]) -> Iterator[Any]:
+    while True:
+        try:
+            yield pickle.load(pipe)
+        except EOFError:
+            return
