@@ -85,6 +85,11 @@ class Catalog:
         """Close the connection."""
         self._db.close()
 
+    def __del__(self) -> None:
+        # Who lets go of an index has closed it; Python 3.13 warns of connections that nobody closed.
+        if (connection := getattr(self, "_db", None)) is not None:
+            connection.close()
+
     # -- reading ---------------------------------------------------------------------------------
 
     def count(self, state: Literal["ready", "failed"]) -> int:
