@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -19,7 +18,7 @@ from vsearch import processes
 from vsearch.catalog import Catalog
 from vsearch.directory import Settings
 from vsearch.encoders import Encoder, resolve
-from vsearch.errors import EncoderError, UsageError
+from vsearch.errors import EncoderError, UsageError, VsearchError
 from vsearch.ingest import Job, Reader
 from vsearch.records import FileStat
 
@@ -48,7 +47,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def threaded(many: Path, toy_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> vsearch.Index:
     """The index that threads make of them."""
     index = vsearch.Index.create(tmp_path_factory.mktemp("threaded") / "index", encoder=toy_encoder)
-    index.add(many)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(processes.VARIABLE, "1")
+        index.add(many)
     return index
 
 
@@ -123,6 +124,35 @@ def test_a_photo_that_its_process_does_not_survive_is_skipped_alone(
     safety.assert_sound(index.path)
 
 
+def test_a_process_that_is_killed_ends_the_run_and_no_photo_is_blamed(
+    two: None, photos: Path, toy_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(CRASH.replace("os._exit(11)", "os.kill(os.getpid(), 9)"))
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    index = vsearch.Index.create(tmp_path / "index", encoder=toy_encoder)
+    with pytest.raises(VsearchError, match="was killed, perhaps because memory ran out"):
+        index.add(photos)
+    assert list(index.failed()) == []
+    monkeypatch.undo()
+    assert index.add(photos).skipped == ()
+    safety.assert_sound(index.path)
+
+
+def test_processes_that_cannot_start_end_the_run(
+    two: None, photos: Path, toy_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = vsearch.Index.create(tmp_path / "index", encoder=toy_encoder)
+    for executable, reason in (
+        ("/bin/false", "exit code 1 as it started"),
+        ("/nowhere", "No such file or directory"),
+    ):
+        monkeypatch.setattr("sys.executable", executable)
+        with pytest.raises(VsearchError, match=f"{reason}; set VSEARCH_PROCESSES=1"):
+            index.add(photos)
+    assert list(index.failed()) == []
+
+
 def test_workers_end_with_the_process_that_started_them(building: subprocess.Popen[str]) -> None:
     started = workers(building)
     building.kill()
@@ -160,12 +190,14 @@ def test_an_unusable_encoder_ends_the_run(two: None, photos: Path, toy_encoder: 
         graph.write_bytes(kept)
 
 
-@pytest.mark.parametrize(("given", "cores", "expected"), [(None, 2, 1), (None, 16, 16), ("3", 2, 3)])
+@pytest.mark.parametrize(
+    ("given", "cores", "expected"), [(None, 4, 1), (None, 8, 8), (None, 64, 16), ("3", 2, 3)]
+)
 def test_how_many(given: str | None, cores: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(processes.VARIABLE, raising=False)
     if given:
         monkeypatch.setenv(processes.VARIABLE, given)
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(processes, "usable_cores", lambda: cores)
     assert processes.wanted() == expected
 
 

@@ -33,10 +33,13 @@ from vsearch.records import Device
 
 VARIABLE = "VSEARCH_PROCESSES"
 THREADS_SUFFICE = 4  # cores that threads of one process keep busy
+MOST = 16  # beyond which nothing was measured, and the one process that commits is the limit
 FEW = 256  # photos that are read sooner than processes start
 GPU_BYTES = 4 * 2**30  # that a process may take of a GPU: CUDA itself, and a batch
 _CRASHED = "the process that decoded it crashed"
 _CRASH_REMEDY = "it may be damaged: save it anew, or try again with --retry-failed"
+_KILL = 9  # on POSIX, where an exit code says so
+_WITHOUT = f"set {VARIABLE}=1 to read them in this one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +101,17 @@ def wanted() -> int:
         if not given.isdecimal() or int(given) < 1:
             raise UsageError(f"{VARIABLE} must be a whole number of 1 or more; received {given!r}")
         return int(given)
-    cores = os.cpu_count() or 1
     # A program that was packed into one file is not a Python that could be started again.
-    return cores if cores > THREADS_SUFFICE and not getattr(sys, "frozen", False) else 1
+    startable = sys.executable and not getattr(sys, "frozen", False)
+    cores = usable_cores()
+    return min(cores, MOST) if startable and cores > THREADS_SUFFICE else 1
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def known_among(jobs: Sequence[Job], reader: Reader, sizes: Sizes) -> frozenset[str]:
@@ -122,9 +133,11 @@ def _division(encoder: Encoder, processes: int) -> tuple[int, int]:
     They share the memory of a GPU, half of which is left alone.
     """
     size = encoder.specification.input_size
-    free = devices.free_gpu_bytes() if encoder.device == "cuda" else None
-    if free is None:
+    if encoder.device != "cuda":
         return processes, batch_of(size)
+    free = devices.free_gpu_bytes()
+    if free is None:
+        return 1, batch_of(size)
     fitting = max(1, min(processes, free // 2 // GPU_BYTES))
     return fitting, gpu_batch_of(size, free, fitting)
 
@@ -143,7 +156,9 @@ class _Team:
 
     def __exit__(self, *_: object) -> None:
         for worker in self._all:
-            worker.close()
+            worker.hang_up()  # first all, so that they end side by side
+        for worker in self._all:
+            worker.wait()
 
     def read(self, task: _Task) -> list[Reading]:
         """What becomes of the jobs, in order; one that its worker does not survive is a failure."""
@@ -171,7 +186,12 @@ class _Team:
         worker: _Worker = self._mine.worker
         self._mine.worker = None
         self._all.remove(worker)
-        worker.close()
+        worker.hang_up()
+        if worker.wait() == -_KILL:
+            raise VsearchError(
+                "a process that read photos was killed, perhaps because memory ran out; what was committed "
+                f"is kept: run the same command with {VARIABLE} at less than {len(self._all) + 1}"
+            )
 
 
 class _Crash(Exception):
@@ -179,26 +199,41 @@ class _Crash(Exception):
 
 
 class _Worker:
-    """One process."""
+    """One process, once it can read photos.
+
+    Raises:
+        VsearchError: it cannot.
+    """
 
     def __init__(self, setting: _Setting) -> None:
+        path = [str(Path(__file__).parents[1]), *filter(None, sys.path)]
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", f"import {__name__}; {__name__}.work()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
                 start_new_session=True,  # Ctrl-C is for the process that was started
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # on Windows likewise
             )
         except OSError as error:
-            raise UsageError(
-                f"cannot start a process to read photos: {error.strerror}; set {VARIABLE}=1 to do without"
+            raise VsearchError(
+                f"cannot start a process to read photos: {error.strerror}; {_WITHOUT}"
             ) from error
         assert self._process.stdin is not None and self._process.stdout is not None
         self._to: IO[bytes] = self._process.stdin
         self._from: IO[bytes] = self._process.stdout
-        with contextlib.suppress(_Crash):  # the first task will tell
-            self._send(setting)
+        try:
+            self._ask(setting)
+        except _Crash as error:
+            self.hang_up()
+            raise VsearchError(
+                f"a process to read photos ended with exit code {self.wait()} as it started; {_WITHOUT}"
+            ) from error
+        except BaseException:
+            self.hang_up()
+            self.wait()
+            raise
 
     def read(self, task: _Task) -> list[Reading]:
         """What becomes of the jobs.
@@ -207,49 +242,56 @@ class _Worker:
             _Crash: the process ended.
             VsearchError: what stops a run: the encoder is unusable, say.
         """
-        self._send(task)
+        readings: list[Reading] = self._ask(task)
+        return readings
+
+    def hang_up(self) -> None:
+        """Tell the process to end."""
+        with contextlib.suppress(OSError):  # it may be gone
+            self._to.close()
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        self._from.close()
+        return self._process.wait()
+
+    def _ask(self, message: object) -> Any:
         try:
+            pickle.dump(message, self._to, pickle.HIGHEST_PROTOCOL)
+            self._to.flush()
             answer = pickle.load(self._from)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             raise _Crash from error
         if isinstance(answer, Exception):
             raise answer
-        readings: list[Reading] = answer
-        return readings
-
-    def close(self) -> None:
-        """End the process."""
-        with contextlib.suppress(OSError):  # it may be gone
-            self._to.close()
-        self._from.close()
-        self._process.wait()
-
-    def _send(self, message: object) -> None:
-        try:
-            pickle.dump(message, self._to, pickle.HIGHEST_PROTOCOL)
-            self._to.flush()
-        except OSError as error:
-            raise _Crash from error
+        return answer
 
 
 # -- in a worker --------------------------------------------------------------------------------------
 
 
 def work() -> None:
-    """Answer tasks from stdin on stdout, until stdin ends."""
-    tasks, answers = _pipes()
-    setting: _Setting = pickle.load(tasks)
-    for task in _messages(tasks):
-        answer: object
+    """Answer on stdout what comes on stdin, until that ends: first a setting, then tasks."""
+    questions, answers = _pipes()
+    setting: _Setting | None = None
+    for question in _messages(questions):
+        answer: object = None
         try:
-            answer = _read(setting, task)
+            if setting is None:
+                setting = question
+                _encoder(setting.bundle, setting.device)
+            else:
+                answer = _read(setting, question)
         except VsearchError as error:
             answer = error
         except Exception as error:  # is raised again where it can be reported
             answer = RuntimeError(f"{type(error).__name__}: {error}")
-        with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+        try:
             pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
             answers.flush()
+        except OSError:
+            break  # nobody waits for it any more
+    os._exit(0)  # a decoder that took too long may still run
 
 
 def _read(setting: _Setting, task: _Task) -> list[Reading]:
@@ -274,6 +316,7 @@ def _pipes() -> tuple[IO[bytes], IO[bytes]]:
 def _messages(pipe: IO[bytes]) -> Iterator[Any]:
     while True:
         try:
-            yield pickle.load(pipe)
-        except EOFError:
+            message = pickle.load(pipe)
+        except (EOFError, OSError, pickle.UnpicklingError):
             return
+        yield message

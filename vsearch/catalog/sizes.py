@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+_MANY = 33
 _TABLE = """
 DROP TABLE IF EXISTS temp.sizes;
 CREATE TEMP TABLE sizes (size INTEGER, id INTEGER);
@@ -27,10 +28,15 @@ class Sizes:
             db.executescript(_TABLE)
 
     def digests(self, size: int) -> set[str]:
-        """SHA-256 of each photo that had ``size`` bytes when this table was made."""
+        """SHA-256 of each photo that had ``size`` bytes when this table was made; none if they are many.
+
+        Uncompressed pictures of one camera are all of one size: to compare each with each would cost more
+        than to decode a copy.
+        """
         query = (
             "SELECT photos.sha256 FROM temp.sizes JOIN photos ON photos.id = sizes.id "
-            "WHERE sizes.size = ? AND photos.sha256 IS NOT NULL"
+            f"WHERE sizes.size = ? AND photos.sha256 IS NOT NULL LIMIT {_MANY}"
         )
         with self._errors():
-            return {digest for (digest,) in self._db.execute(query, (size,))}
+            found = self._db.execute(query, (size,)).fetchall()
+        return {digest for (digest,) in found} if len(found) < _MANY else set()
