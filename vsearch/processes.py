@@ -166,14 +166,14 @@ class _Team:
             return self._worker().read(task)
         except _Crash:
             self._dismiss()
-            return list(chain.from_iterable(self._read_one(job, task.known) for job in task.jobs))
+            return [self._read_one(job, task.known) for job in task.jobs]
 
-    def _read_one(self, job: Job, known: frozenset[str]) -> list[Reading]:
+    def _read_one(self, job: Job, known: frozenset[str]) -> Reading:
         try:
-            return self._worker().read(_Task([job], known))
+            return self._worker().read(_Task([job], known))[0]
         except _Crash:
             self._dismiss()
-            return [Reading(job, failure=PhotoError(job.path, _CRASHED, _CRASH_REMEDY))]
+            return Reading(job, failure=PhotoError(job.path, _CRASHED, _CRASH_REMEDY))
 
     def _worker(self) -> _Worker:
         worker: _Worker | None = getattr(self._mine, "worker", None)
