@@ -210,3 +210,12 @@ def test_the_last_of_two_photos_at_one_path_stays_and_the_other_is_removed(catal
     put(catalog, photo(1, "c"), photo(2, "c"), photo(4, "b"))
     assert [p.id for p in catalog.photos()] == [2, 4]
     assert list(catalog.unready_since(before)) == [1, 3]
+
+
+def test_sizes_names_the_bytes_of_a_size_unless_they_are_many(catalog: Catalog) -> None:
+    some = [photo(n, f"{n}") for n in (1, 2)]
+    many = [replace(photo(n, f"{n}"), file=FileStat("/photos", f"{n}", 99, 1)) for n in range(3, 40)]
+    put(catalog, *some, *many)
+    sizes = catalog.sizes()
+    assert sizes.digests(1234) == {p.sha256 for p in some}
+    assert sizes.digests(99) == sizes.digests(5) == set()

@@ -87,8 +87,8 @@ def build_index(
 ) -> None:
     """Index photos: read each once, turn it into a vector, store it. An index that exists is continued.
 
-    On more than four cores photos are read in a process a core, 16 at the most; the variable VSEARCH_PROCESSES
-    sets another number, 1 for threads of this one.
+    On more than four cores photos are read in a process a core, 16 at most;
+    the variable VSEARCH_PROCESSES sets another number, 1 for threads.
 
     Examples:
 
