@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
 import sqlite3
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from vsearch.collection import (
     Metadata,
     batches_of,
     filling,
+    folders,
     generations_at,
 )
 from vsearch.errors import CollectionError, IndexDamaged
@@ -272,3 +275,22 @@ def test_a_server_forgets_the_generations_of_a_folder_that_goes(
     assert [count for name, count in chroma_server.collections().items() if truth.identity in name]
     generations.discard()
     assert not [name for name in chroma_server.collections() if truth.identity in name]
+
+
+@pytest.mark.parametrize("call", ["there", "missing", "refusing", "stopping"])
+def test_files_are_copied_whole_with_and_without_the_systems_call(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = str(tmp_path / "source"), str(tmp_path / "target")
+    Path(source).write_bytes(np.random.default_rng(0).bytes(3_000_001))
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    if call == "missing":
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    elif call != "there":
+        answer = {"refusing": refuse, "stopping": lambda *_: 0}[call]
+        monkeypatch.setattr(os, "copy_file_range", answer, raising=False)
+    folders._clone(source, target)
+    assert Path(target).read_bytes() == Path(source).read_bytes()
