@@ -12,7 +12,6 @@ times, with other bytes, so that the start of the process counts as little as wi
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -99,7 +98,7 @@ def read_and_encoded(paths: list[str], name: str) -> float:
         ]
         encoder.encode(np.stack(pixels))
 
-    threads = (os.cpu_count() or 1) + ingest.THREADS_BEYOND_CORES
+    threads = ingest.reading_threads()
     started = time.perf_counter()
     batches = ingest.batched(paths, ingest.batch_of(specification.input_size))
     for _ in ingest.in_parallel(encode, batches, threads):

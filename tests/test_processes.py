@@ -22,7 +22,7 @@ from vsearch.errors import EncoderError, UsageError, VsearchError
 from vsearch.ingest import Job, Reader
 from vsearch.records import FileStat
 
-MANY = processes.FEW + 40
+MANY = processes.FEW_PHOTOS + 40
 LONGEST = 60.0
 TWO = {processes.VARIABLE: "2"}
 CRASH = """
@@ -57,7 +57,7 @@ def threaded(many: Path, toy_encoder: Path, tmp_path_factory: pytest.TempPathFac
 def two(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes, however few the photos and the cores."""
     monkeypatch.setenv(processes.VARIABLE, "2")
-    monkeypatch.setattr(processes, "FEW", 0)
+    monkeypatch.setattr(processes, "FEW_PHOTOS", 0)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from vsearch.collection import Generations, Manifest
 from vsearch.directory import IndexDirectory
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, PhotoError, UsageError
 from vsearch.filters import Condition
-from vsearch.ingest import THREADS_BEYOND_CORES, batch_of, batched, in_parallel
+from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
 from vsearch.kinds import Seen
 from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
 from vsearch.opened import OpenIndex
@@ -133,7 +133,7 @@ class Answering(OpenIndex):
 
         batches = batched(pictures, batch_of(self._bundle.specification.input_size))
         with threadpool_limits(1, user_api="blas"):  # its own threads would only wait for the others
-            for results in in_parallel(answer, batches, (os.cpu_count() or 1) + THREADS_BEYOND_CORES):
+            for results in in_parallel(answer, batches, reading_threads()):
                 yield from results
 
     def named(self, path: PathLike) -> Photo | None:

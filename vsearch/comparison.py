@@ -20,7 +20,7 @@ from vsearch.collection import Batch, Changes, Description, batches_of, generati
 from vsearch.encoders import Encoder, devices, resolve
 from vsearch.errors import PhotoError, UsageError
 from vsearch.evaluation import Quality
-from vsearch.ingest import THREADS_BEYOND_CORES, batch_of, batched, in_parallel
+from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
 from vsearch.ranking import normalised
 from vsearch.records import Device, FileStat, ResizeMode, Skipped
 
@@ -130,7 +130,7 @@ def readable(
     """The photos that can be decoded, and the others."""
     good: list[FileStat] = []
     bad: list[Skipped] = []
-    checked = in_parallel(_fault, found, _threads())
+    checked = in_parallel(_fault, found, reading_threads())
     for done, (file, fault) in enumerate(zip(found, checked, strict=True), 1):
         if fault is None:
             good.append(file)
@@ -227,7 +227,7 @@ def _vectors(
         return contestant.encode(np.stack([_pixels(contestant, file, alteration) for file in some]))
 
     return np.concatenate(
-        list(in_parallel(encoded, batched(photos, batch_of(contestant.input_size)), _threads()))
+        list(in_parallel(encoded, batched(photos, batch_of(contestant.input_size)), reading_threads()))
     )
 
 
@@ -247,7 +247,3 @@ def _fault(file: FileStat) -> Skipped | None:
     except PhotoError as error:
         return Skipped(path, error.reason, error.remedy)
     return None
-
-
-def _threads() -> int:
-    return (os.cpu_count() or 1) + THREADS_BEYOND_CORES

@@ -164,10 +164,22 @@ class ReadAll(Protocol):
 
 def read_here(reader: Reader, jobs: Iterable[Job]) -> Generator[Reading, None, None]:
     """:class:`ReadAll` on the threads of this process."""
-    threads = (os.cpu_count() or 1) + THREADS_BEYOND_CORES
+    threads = reading_threads()
     batches = batched(jobs, _batch(reader.encoder, threads))
     for readings in in_parallel(reader.read, batches, threads):
         yield from readings
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def reading_threads() -> int:
+    """Threads that keep the cores busy with decoding and encoding."""
+    return usable_cores() + THREADS_BEYOND_CORES
 
 
 def batch_of(input_size: int) -> int:

@@ -28,14 +28,24 @@ from vsearch.catalog import Catalog, Sizes
 from vsearch.directory import Settings
 from vsearch.encoders import Bundle, Encoder, devices
 from vsearch.errors import PhotoError, UsageError, VsearchError
-from vsearch.ingest import Job, Reader, Reading, batch_of, batched, gpu_batch_of, in_parallel, read_here
+from vsearch.ingest import (
+    Job,
+    Reader,
+    Reading,
+    batch_of,
+    batched,
+    gpu_batch_of,
+    in_parallel,
+    read_here,
+    usable_cores,
+)
 from vsearch.records import Device
 
 VARIABLE = "VSEARCH_PROCESSES"
 THREADS_SUFFICE = 4  # cores that threads of one process keep busy
-MOST = 16  # beyond which nothing was measured, and the one process that commits is the limit
-FEW = 256  # photos that are read sooner than processes start
-GPU_BYTES = 4 * 2**30  # that a process may take of a GPU: CUDA itself, and a batch
+MOST_PROCESSES = 16  # beyond which nothing was measured, and the one process that commits is the limit
+FEW_PHOTOS = 256  # photos that are read sooner than processes start
+GPU_BYTES_A_PROCESS = 4 * 2**30  # that a process may take of a GPU: CUDA itself, and a batch
 _CRASHED = "the process that decoded it crashed"
 _CRASH_REMEDY = "it may be damaged: save it anew, or try again with --retry-failed"
 _KILL = 9  # on POSIX, where an exit code says so
@@ -51,7 +61,7 @@ class _Task:
 
 
 @dataclass(frozen=True, slots=True)
-class _Setting:
+class _Setup:
     """What a worker is told first: the folder of the encoder, the index's settings, where to encode."""
 
     bundle: Path
@@ -76,11 +86,14 @@ class ProcessReaders:
 
     def __call__(self, reader: Reader, jobs: Iterable[Job]) -> Generator[Reading, None, None]:
         """Readings in the order of the jobs, never far ahead of the consumer."""
-        rest = iter(jobs)
-        first = list(islice(rest, FEW))
-        all_jobs = chain(first, rest)
         processes, size = _division(reader.encoder, self._processes)
-        if processes < 2 or len(first) < FEW:
+        if processes == 1:
+            yield from read_here(reader, jobs)
+            return
+        rest = iter(jobs)
+        first = list(islice(rest, FEW_PHOTOS))
+        all_jobs = chain(first, rest)
+        if len(first) < FEW_PHOTOS:
             yield from read_here(reader, all_jobs)
             return
         sizes = self._catalog.sizes()
@@ -104,14 +117,7 @@ def wanted() -> int:
     # A program that was packed into one file is not a Python that could be started again.
     startable = sys.executable and not getattr(sys, "frozen", False)
     cores = usable_cores()
-    return min(cores, MOST) if startable and cores > THREADS_SUFFICE else 1
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return min(cores, MOST_PROCESSES) if startable and cores > THREADS_SUFFICE else 1
 
 
 def known_among(jobs: Sequence[Job], reader: Reader, sizes: Sizes) -> frozenset[str]:
@@ -133,12 +139,12 @@ def _division(encoder: Encoder, processes: int) -> tuple[int, int]:
     They share the memory of a GPU, half of which is left alone.
     """
     size = encoder.specification.input_size
-    if encoder.device != "cuda":
+    if processes == 1 or encoder.device != "cuda":
         return processes, batch_of(size)
     free = devices.free_gpu_bytes()
     if free is None:
         return 1, batch_of(size)
-    fitting = max(1, min(processes, free // 2 // GPU_BYTES))
+    fitting = max(1, min(processes, free // 2 // GPU_BYTES_A_PROCESS))
     return fitting, gpu_batch_of(size, free, fitting)
 
 
@@ -147,7 +153,7 @@ class _Team:
 
     def __init__(self, reader: Reader) -> None:
         encoder = reader.encoder
-        self._setting = _Setting(encoder.bundle.folder, reader.settings, encoder.device)
+        self._setup = _Setup(encoder.bundle.folder, reader.settings, encoder.device)
         self._mine = threading.local()
         self._all: list[_Worker] = []
 
@@ -178,7 +184,7 @@ class _Team:
     def _worker(self) -> _Worker:
         worker: _Worker | None = getattr(self._mine, "worker", None)
         if worker is None:
-            worker = self._mine.worker = _Worker(self._setting)
+            worker = self._mine.worker = _Worker(self._setup)
             self._all.append(worker)
         return worker
 
@@ -205,7 +211,7 @@ class _Worker:
         VsearchError: it cannot.
     """
 
-    def __init__(self, setting: _Setting) -> None:
+    def __init__(self, setup: _Setup) -> None:
         path = [str(Path(__file__).parents[1]), *filter(None, sys.path)]
         try:
             self._process = subprocess.Popen(
@@ -224,7 +230,7 @@ class _Worker:
         self._to: IO[bytes] = self._process.stdin
         self._from: IO[bytes] = self._process.stdout
         try:
-            self._ask(setting)
+            self._ask(setup)
         except _Crash as error:
             self.hang_up()
             raise VsearchError(
@@ -271,17 +277,17 @@ class _Worker:
 
 
 def work() -> None:
-    """Answer on stdout what comes on stdin, until that ends: first a setting, then tasks."""
+    """Answer on stdout what comes on stdin, until that ends: first a setup, then tasks."""
     questions, answers = _pipes()
-    setting: _Setting | None = None
+    setup: _Setup | None = None
     for question in _messages(questions):
         answer: object = None
         try:
-            if setting is None:
-                setting = question
-                _encoder(setting.bundle, setting.device)
+            if setup is None:
+                setup = question
+                _encoder(setup.bundle, setup.device)
             else:
-                answer = _read(setting, question)
+                answer = _read(setup, question)
         except VsearchError as error:
             answer = error
         except Exception as error:  # is raised again where it can be reported
@@ -294,9 +300,9 @@ def work() -> None:
     os._exit(0)  # a decoder that took too long may still run
 
 
-def _read(setting: _Setting, task: _Task) -> list[Reading]:
-    encoder = _encoder(setting.bundle, setting.device)
-    return Reader(encoder, setting.settings, lambda job, sha256: sha256 in task.known).read(task.jobs)
+def _read(setup: _Setup, task: _Task) -> list[Reading]:
+    encoder = _encoder(setup.bundle, setup.device)
+    return Reader(encoder, setup.settings, lambda job, sha256: sha256 in task.known).read(task.jobs)
 
 
 @lru_cache(maxsize=1)

@@ -33,10 +33,9 @@ class Change:
     def put(self, photos: Iterable[Photo]) -> None:
         """Insert or replace photos by id; another photo at the same root and path gives way."""
         given = [rows.row_of(p, self._root_number(p.file.root), self.sequence) for p in photos]
-        last = {row[1:3]: row for row in given}  # at each root and path
-        taken = [row for row in given if row is last[row[1:3]]]
+        taken = {row[1:3]: row for row in given}.values()  # the last at each root and path
         with self._errors():
-            self.remove(row[0] for row in given if row is not last[row[1:3]])
+            self.remove({row[0] for row in given} - {row[0] for row in taken})
             for row in taken:
                 self.remove(self._others_at(row[0], row[1], rows.raw(row[2])))
             self._db.executemany(rows.INSERT, map(rows.bound, taken))

@@ -8,7 +8,6 @@ is new or changed.  A line is written after its segment, so a stop costs one seg
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle
 from vsearch.encoders.architectures import Architecture
 from vsearch.errors import PhotoError, UsageError
-from vsearch.ingest import BATCH, THREADS_BEYOND_CORES, batched, in_parallel
+from vsearch.ingest import BATCH, batched, in_parallel, reading_threads
 from vsearch.records import FileStat, ResizeMode, Skipped
 from vsearch.segments import Segment, SegmentWriter
 
@@ -102,7 +101,7 @@ def stage(
     for readings in in_parallel(
         lambda batch: [_read(file, architecture.input_size, max_megapixels) for file in batch],
         batched(new, BATCH),
-        (os.cpu_count() or 1) + THREADS_BEYOND_CORES,
+        reading_threads(),
     ):
         for reading in readings:
             done += 1
