@@ -1,6 +1,6 @@
 """How near a bulk query comes to the speed at which its pictures can be encoded, in one run.
 
-    python benchmarks/bulk.py ALBUM QUERIES [--encoder photo] [--repeats 3]
+    python benchmarks/bulk.py ALBUM QUERIES [--encoder photo] [--repeats 3] [--copies 4]
 
 ALBUM is indexed, then every photo below QUERIES asks for ten answers, through `vsearch query --from LIST
 --json` as a whole process.  Held against two floors, without anything to start: the photos decoded in two
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("album", type=Path)
     parser.add_argument("queries", type=Path)
     parser.add_argument("--encoder", default="photo")
-    parser.add_argument("--copies", type=int, default=1)
+    parser.add_argument("--copies", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()

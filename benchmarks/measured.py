@@ -13,18 +13,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-HEADINGS = ("what", "vsearch", "baseline", "ratio", "command")
+HEADINGS = ("what", "vsearch", "baseline", "ratio", "command", "day")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One row, as text to be shown: what was measured, ours, what it is held against, ratio, command."""
+    """One row, as text to be shown: what was measured, ours, what it is held against, ratio, command, day."""
 
     what: str
     value: str
     baseline: str = ""
     ratio: str = ""
     command: str = ""
+    day: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,28 +5,36 @@
 PHOTOS holds a folder for each place or thing.  --quick takes small sizes: it shows that all scripts run, its
 figures are not for the README.  Bundles come from `vsearch train`; rows that need one say "not run" without.
 The table goes to stdout, what the scripts say to stderr.  Exit code 1 if a script failed; its row says so.
+A whole run takes hours: --readme keeps what was measured in benchmarks/figures.json, with its day, and puts
+all that is there into README.md; so it can be done in parts with --only.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import measured
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+KEPT = HERE / "figures.json"
 START, END = "<!-- figures: made by scripts/bench -->", "<!-- end of figures -->"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One script with its arguments; ``None`` instead of them: it cannot be run for want of ``needs``."""
+    """One script with its arguments; ``None`` instead of them: it cannot be run for want of ``needs``.
+
+    ``name`` is what --only calls it, ``what`` differs from job to job.
+    """
 
     name: str
     what: str
@@ -53,22 +61,21 @@ def jobs(given: argparse.Namespace) -> Iterator[Job]:
     yield Job("train_memory", "memory of training", "train_memory.py", sizes)
     building = (photos, "--repeats", "1", "--skip-memory") if quick else (photos,)
     yield Job("build", "build and query", "build.py", building)
-    copies = ("--repeats", "1") if quick else ("--copies", "3")
+    copies = ("--repeats", "1", "--copies", "1") if quick else ()
     yield Job("bulk", "queries in bulk", "bulk.py", (photos, photos, *copies))
     yield Job("cluster", "index on Ray", "cluster.py", (photos, "--repeats", "1") if quick else (photos,))
     yield Job("flat", "memory for flattened latents", "flat.py", ("--photos", "200") if quick else ())
     yield Job("sync", "`sync` without changes", "sync.py", ("5000",) if quick else ())
-    yield Job("rebuild", "`rebuild`", "rebuild.py", ("--photos", "2000") if quick else ())
+    yield Job("scale", "what size costs", "scale.py", ("vectors", "2000" if quick else "100000"))
 
 
 def figures(job: Job, scratch: Path) -> list[measured.Figure]:
-    """The job's rows.
+    """The rows of a job that can be run.
 
     Raises:
         measured.Failed: the script did.
     """
-    if job.arguments is None:
-        return [measured.Figure(job.what, f"not run: needs {job.needs}", command=f"`{job.script}`")]
+    assert job.arguments is not None
     file = scratch / "figures.json"
     file.unlink(missing_ok=True)
     command = [sys.executable, str(HERE / job.script), *job.arguments, "--json", str(file)]
@@ -79,17 +86,32 @@ def figures(job: Job, scratch: Path) -> list[measured.Figure]:
     return measured.read(file)
 
 
-def collect(wanted: list[Job]) -> tuple[list[measured.Figure], bool]:
-    """All rows, and whether every script did what it should."""
-    rows, sound = [], True
+def collect(wanted: list[Job]) -> Iterator[tuple[Job, list[measured.Figure], bool]]:
+    """Each job, its rows, and whether they were measured now."""
     with tempfile.TemporaryDirectory() as scratch:
         for job in wanted:
+            row = measured.Figure(job.what, f"not run: needs {job.needs}", command=f"`{job.script}`")
+            if job.arguments is None:
+                yield job, [row], False
+                continue
             try:
-                rows += figures(job, Path(scratch))
+                today = datetime.date.today().isoformat()
+                yield job, [replace(figure, day=today) for figure in figures(job, Path(scratch))], True
             except measured.Failed as reason:
-                sound = False
-                rows.append(measured.Figure(job.what, str(reason), command=f"`{job.script}`"))
-    return rows, sound
+                yield job, [replace(row, value=str(reason))], False
+
+
+def kept(file: Path = KEPT) -> dict[str, list[measured.Figure]]:
+    """The rows measured before, by job."""
+    rows = json.loads(file.read_text()) if file.exists() else {}
+    return {what: [measured.Figure(**row) for row in some] for what, some in rows.items()}
+
+
+def keep(job: Job, rows: list[measured.Figure], file: Path = KEPT) -> None:
+    """Put a job's rows in the place of those of an earlier day."""
+    known = {**kept(file), job.what: rows}
+    plain = {what: [asdict(row) for row in some] for what, some in known.items()}
+    file.write_text(json.dumps(plain, indent=1) + "\n")
 
 
 def replaced(readme: str, table: str) -> str:
@@ -119,7 +141,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("photos", type=Path)
     parser.add_argument("--quick", action="store_true", help="small sizes")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    parser.add_argument(
+        "--readme", action="store_true", help="keep the figures, and show all kept in README.md"
+    )
     parser.add_argument("--pet160", type=Path, metavar="BUNDLE", help="a trained pet160.encoder")
     parser.add_argument("--travel600", type=Path, metavar="BUNDLE", help="a trained travel600.encoder")
     parser.add_argument("--only", nargs="+", metavar="SCRIPT", help="leave the others out")
@@ -127,8 +151,8 @@ def arguments() -> argparse.Namespace:
     names = {job.name for job in jobs(given)}
     if not given.photos.is_dir():
         parser.error(f"{given.photos} is no folder")
-    if given.readme and (given.quick or given.only):
-        parser.error("--readme takes a whole run, without --quick and --only")
+    if given.readme and given.quick:
+        parser.error("--readme takes a real run, without --quick")
     if set(given.only or ()) - names:
         parser.error(f"--only: choose from {', '.join(sorted(names))}")
     return given
@@ -136,10 +160,18 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    rows, sound = collect([job for job in jobs(given) if not given.only or job.name in given.only])
-    print(measured.table(rows))
+    every = list(jobs(given))
+    shown, sound = [], True
+    for job, rows, fresh in collect([job for job in every if not given.only or job.name in given.only]):
+        shown += rows
+        sound = sound and (fresh or job.arguments is None)
+        if given.readme and fresh:
+            keep(job, rows)  # at once: the next one may take hours
+    print(measured.table(shown))
     if given.readme:
-        README.write_text(replaced(README.read_text(), measured.table(rows)))
+        known = kept()
+        table = measured.table(row for job in every for row in known.get(job.what, ()))
+        README.write_text(replaced(README.read_text(), table))
     sys.exit(not sound)
 
 

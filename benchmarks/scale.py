@@ -1,11 +1,11 @@
 """What size costs: photos from end to end, and vectors alone, at each size; as a table and a plot.
 
     python benchmarks/scale.py photos 1000 3000 10000         # generated JPEGs, through vsearch's commands
-    python benchmarks/scale.py vectors 10000 30000 100000     # made-up vectors; Chroma and hnswlib beside
+    python benchmarks/scale.py vectors 10000 30000 [--json FILE]   # made-up; Chroma and hnswlib beside
     python benchmarks/scale.py report [--plot docs/pictures/scale.png]
 
 Every step is a process of its own, whose wall time and peak memory count.  Figures are kept in
-build/scale.json, each size replacing what was there, so that long runs can be done one by one; `report`
+benchmarks/scale.json, each size replacing what was there, so that long runs can be done one by one; `report`
 prints them all.  hnswlib is optional: `pip install chroma-hnswlib` (or hnswlib).
 """
 
@@ -22,13 +22,12 @@ from typing import Any
 
 import measured
 import numpy as np
+from curves import Point, figures, keep, plot, results, tables
 from PIL import Image
 from synthetic import append, clustered, create, dimension, publish
 
-RESULTS = Path(__file__).parents[1] / "build" / "scale.json"
 ADDED, QUERIES, K = 100, 100, 10
 VSEARCH = (sys.executable, "-m", "vsearch")
-Point = dict[str, float]
 
 
 # -- photos ------------------------------------------------------------------------------------------
@@ -239,113 +238,13 @@ STEPS: dict[str, Callable[..., Point]] = {
 }
 
 
-# -- results -----------------------------------------------------------------------------------------
-
-
-def results() -> dict[str, list[Point]]:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"photos": [], "vectors": []}
-
-
-def keep(kind: str, point: Point) -> None:
-    """Put a size's figures in the place of what was known of it."""
-    known = results()
-    others = [other for other in known[kind] if other[kind] != point[kind]]
-    known[kind] = sorted([*others, point], key=lambda one: one[kind])
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
-
-
-def tables(known: dict[str, list[Point]]) -> Iterator[str]:
-    """One Markdown table for photos, one for vectors."""
-    photos = [
-        ("photos", "photos", ",.0f"),
-        ("build s", "build_s", ".1f"),
-        ("photos/s", "rate", ".1f"),
-        ("build MiB", "build_mib", ",.0f"),
-        ("disk MiB", "disk_mib", ",.0f"),
-        ("add 100 s", "add_s", ".1f"),
-        ("cold query s", "cold_s", ".2f"),
-        ("its MiB", "cold_mib", ",.0f"),
-        ("warm query ms", "warm_ms", ".1f"),
-    ]
-    vectors = [
-        ("vectors", "vectors", ",.0f"),
-        ("publish s", "publish_s", ".1f"),
-        ("raw Chroma inserts s", "raw_s", ".1f"),
-        ("publish MiB", "publish_mib", ",.0f"),
-        ("disk MiB", "publish_disk_mib", ",.0f"),
-        ("add 100 s", "add_s", ".2f"),
-        ("rebuild s", "rebuild_s", ".1f"),
-        ("query ms", "nearest_ms", ".2f"),
-        ("graph ms", "nearest_graph_ms", ".2f"),
-        ("its recall", "nearest_recall", ".3f"),
-        ("raw Chroma ms", "raw_ms", ".2f"),
-        ("its recall", "raw_recall", ".3f"),
-        ("hnswlib ms", "hnswlib_ms", ".2f"),
-        ("its recall", "hnswlib_recall", ".3f"),
-    ]
-    for kind, columns in (("photos", photos), ("vectors", vectors)):
-        points = [{**p, "rate": p["photos"] / p["build_s"]} if kind == "photos" else p for p in known[kind]]
-        rows = [[format(p[key], form) if key in p else "-" for _, key, form in columns] for p in points]
-        yield measured.markdown([heading for heading, _, _ in columns], rows)
-
-
-def plot(known: dict[str, list[Point]], file: Path) -> None:
-    """Time, memory and disk against size, logarithmic both ways: in proportion is a line at 45 degrees."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(2, 3, figsize=(13, 7.5), layout="constrained")
-    panels: list[tuple[str, str, dict[str, str]]] = [
-        ("photos", "seconds", {"build-index": "build_s", "add of 100": "add_s", "cold query": "cold_s"}),
-        ("photos", "warm query, milliseconds", {"by picture": "warm_ms"}),
-        ("photos", "MiB", {"build, memory": "build_mib", "query, memory": "cold_mib", "disk": "disk_mib"}),
-        (
-            "vectors",
-            "seconds",
-            {"publish": "publish_s", "rebuild": "rebuild_s", "raw Chroma": "raw_s", "add of 100": "add_s"},
-        ),
-        (
-            "vectors",
-            "query, milliseconds",
-            {
-                "vsearch": "nearest_ms",
-                "its graph": "nearest_graph_ms",
-                "raw Chroma": "raw_ms",
-                "hnswlib": "hnswlib_ms",
-            },
-        ),
-        (
-            "vectors",
-            "MiB",
-            {"publish, memory": "publish_mib", "raw Chroma, memory": "raw_mib", "disk": "publish_disk_mib"},
-        ),
-    ]
-    for axis, (kind, unit, lines) in zip(axes.flat, panels, strict=True):
-        for label, key in lines.items():
-            points = [(p[kind], p[key]) for p in known[kind] if key in p]
-            axis.loglog(*zip(*points, strict=True) if points else ((), ()), marker="o", label=label)
-        axis.set(xlabel=kind, ylabel=unit)
-        low, high = axis.get_ylim()
-        axis.set_ylim(
-            min(low, high / 20), 1.3 * high
-        )  # a decade at least: a small step must not look like a cliff
-        for scale in (axis.xaxis, axis.yaxis):
-            scale.set_major_formatter("{x:,g}")
-            scale.set_minor_formatter("")
-        axis.grid(True, which="major", alpha=0.3)
-        axis.legend(fontsize=8)
-    figure.savefig(file, dpi=90)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parsers = parser.add_subparsers(dest="what", required=True)
     for kind, sizes in (("photos", [1_000, 3_000, 10_000]), ("vectors", [100_000])):
         measuring = parsers.add_parser(kind)
         measuring.add_argument("sizes", type=int, nargs="*", default=sizes)
+        measuring.add_argument("--json", type=Path, help="write the figures of vectors there too")
     reporting = parsers.add_parser("report")
     reporting.add_argument("--plot", type=Path, help="write the plot there")
     one = parsers.add_parser("step")
@@ -362,11 +261,15 @@ def main() -> None:
             plot(results(), given.plot)
     else:
         measure = {"photos": measure_photos, "vectors": measure_vectors}[given.what]
+        points = []
         for size in given.sizes:
             with tempfile.TemporaryDirectory() as scratch:
                 for point in measure(size, Path(scratch)):
                     keep(given.what, point)
+            points.append(point)
             print(json.dumps(point), flush=True)
+        rows = [row for point in points if given.what == "vectors" for row in figures(point)]
+        measured.write(given.json, rows)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ def test_figures_survive_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     measured.write(tmp_path / "figures.json", rows)
     assert measured.read(tmp_path / "figures.json") == rows
     assert measured.table(rows).splitlines() == [
-        "| what | vsearch | baseline | ratio | command |",
-        "|---|---|---|---|---|",
-        "| a | 1 s | 2 s | 0.5 | `a.py` |",
-        "| b | x\\|y |  |  |  |",
+        "| what | vsearch | baseline | ratio | command | day |",
+        "|---|---|---|---|---|---|",
+        "| a | 1 s | 2 s | 0.5 | `a.py` |  |",
+        "| b | x\\|y |  |  |  |  |",
     ]
 
 
@@ -49,12 +49,37 @@ def test_a_script_that_fails_leaves_a_row_and_the_rest_goes_on(monkeypatch: pyte
         readme.Job("failing", "does not run", "sync.py", ("not a number",)),
         readme.Job("sync", "scans", "sync.py", ("600",)),
     ]
-    rows, sound = readme.collect(wanted)
-    assert not sound
+    outcomes = list(readme.collect(wanted))
+    assert [fresh for _, _, fresh in outcomes] == [False, False, True]
+    rows = [row for _, some, _ in outcomes for row in some]
     assert [row.what for row in rows] == ["needs a bundle", "does not run", "`sync` of 600 unchanged photos"]
     assert rows[0].value == "not run: needs --pet160"
     assert rows[1].value == "failed with exit code 2"
     assert "MiB" in rows[2].value
+    assert [bool(row.day) for row in rows] == [False, False, True]
+
+
+def test_a_job_s_rows_take_the_place_of_its_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme, measured = script("readme", monkeypatch), script("measured", monkeypatch)
+    file = tmp_path / "figures.json"
+    one, other = readme.Job("a", "one", "sync.py", ()), readme.Job("a", "other", "sync.py", ())
+    first, second = measured.Figure("first", "1 s", day="2026-01-01"), measured.Figure("second", "2 s")
+    for job, row in ((one, first), (other, first), (one, second)):
+        readme.keep(job, [row], file)
+    assert readme.kept(file) == {"one": [second], "other": [first]}
+    assert readme.kept(tmp_path / "none.json") == {}
+
+
+def test_the_readme_shows_the_kept_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    readme, measured = script("readme", monkeypatch), script("measured", monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["bench", str(BENCHMARKS)])
+    known = readme.kept()
+    jobs = [job.what for job in readme.jobs(readme.arguments())]
+    assert set(known) <= set(jobs) and len(jobs) == len(set(jobs))
+    table = measured.table(row for what in jobs for row in known.get(what, ()))
+    assert readme.replaced(readme.README.read_text(), table) == readme.README.read_text()
 
 
 def test_the_readme_has_a_place_for_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,28 +96,36 @@ def test_every_job_names_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     readme = script("readme", monkeypatch)
     monkeypatch.setattr(sys, "argv", ["bench", str(tmp_path)])
     for job in readme.jobs(readme.arguments()):
-        shown = subprocess.run(
-            [sys.executable, BENCHMARKS / job.script, "--help"], capture_output=True, text=True
-        )
+        command = [sys.executable, BENCHMARKS / job.script, *(job.arguments or ()), "--help"]
+        shown = subprocess.run(command, capture_output=True, text=True)
         assert "--json" in shown.stdout, job.script
 
 
 def test_scale_keeps_one_point_a_size_and_shows_what_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scale = script("scale", monkeypatch)
-    monkeypatch.setattr(scale, "RESULTS", tmp_path / "build" / "scale.json")
+    curves = script("curves", monkeypatch)
+    monkeypatch.setattr(curves, "RESULTS", tmp_path / "scale.json")
     for count, taken in ((3000, 9.0), (1000, 1.0), (3000, 8.0)):
         keys = ("publish_s", "raw_s", "rebuild_s", "add_s", "nearest_ms")
-        scale.keep("vectors", {"vectors": count, **dict.fromkeys(keys, taken)})
-    photos, vectors = scale.tables(scale.results())
+        curves.keep("vectors", {"vectors": count, **dict.fromkeys(keys, taken)})
+    photos, vectors = curves.tables(curves.results())
     assert len(photos.splitlines()) == 2  # its headings alone
     assert [line.split(" | ")[:3] for line in vectors.splitlines()[2:]] == [
         ["| 1,000", "1.0", "1.0"],
         ["| 3,000", "8.0", "8.0"],
     ]
-    scale.plot(scale.results(), tmp_path / "scale.png")
+    curves.plot(curves.results(), tmp_path / "scale.png")
     assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rows_of_scale_leave_out_a_step_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = script("curves", monkeypatch)
+    point = {"vectors": 3000, "publish_s": 6.0, "publish_mib": 90.0, "raw_s": 8.0, "raw_mib": 100.0}
+    assert [(row.what, row.ratio) for row in curves.figures(point)] == [
+        ("publish 3,000 vectors of 256 numbers", "0.75x the time")
+    ]
+    assert not list(curves.figures({"vectors": 3000, "publish_s": 6.0, "publish_mib": 90.0}))
 
 
 def test_recall_of_an_exact_search_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
