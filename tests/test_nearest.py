@@ -10,6 +10,7 @@ import pytest
 import vsearch
 from tests import album
 from vsearch.catalog import VectorRow
+from vsearch.collection import Collection
 from vsearch.directory import IndexDirectory
 from vsearch.nearest import Scan
 from vsearch.records import Location, Metric
@@ -55,6 +56,26 @@ def test_scan_and_graph_give_the_same_matches(
         found = index.query(query, k=5)
         assert [(m.path, m.kind) for m in found] == [(m.path, m.kind) for m in expected]
         assert [m.score for m in found] == pytest.approx([m.score for m in expected], abs=1e-5)
+
+
+def test_the_graph_is_asked_for_a_pool_once_over(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vsearch.answering.SCAN_BYTES", 0)
+    monkeypatch.setattr("vsearch.nearest._LEAST", 1)
+    monkeypatch.setattr("vsearch.search._POOL", 6)
+    asked = []
+    near_each = Collection.near_each
+
+    def counting(self: Collection, vectors: np.ndarray, k: int, where: object = None) -> object:
+        asked.append(k)
+        return near_each(self, vectors, k)
+
+    monkeypatch.setattr(Collection, "near_each", counting)
+    query = photos / "day0" / "photo000.png"
+    assert len(index.query(query, k=1)) == 1
+    assert len(index.query(query, k=3)) == 3
+    assert asked == [6, 9]  # the pool; three times what is wanted, where that is more
 
 
 def test_the_graph_follows_a_new_generation(

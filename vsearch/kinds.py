@@ -53,11 +53,11 @@ class Original:
         """Which of these pHashes, uint64 [N], alone make a photo look like a variant; in any orientation."""
         return hashing.distances(self.hashes, hashes) <= VARIANT_BITS
 
-    def distance(self, facts: PhotoFacts | None) -> int | None:
-        """Bits between the hashes, in the nearest orientation; ``None`` where one is not known."""
-        if facts is None or facts.phash is None:
-            return None
-        return int(hashing.distances(self.hashes, hashing.as_numbers([facts.phash]))[0])
+    def distances(self, photos: Sequence[Photo]) -> dict[int, int]:
+        """Bits between the hashes, in the nearest orientation, by id; of photos whose hash is known."""
+        known = {photo.id: photo.facts.phash for photo in photos if photo.facts and photo.facts.phash}
+        found = hashing.distances(self.hashes, hashing.as_numbers([*known.values()]))
+        return dict(zip(known, found.tolist(), strict=True))
 
 
 class Seen:
@@ -103,33 +103,36 @@ class Kinds:
             scores: plain cosine similarities to the query, by id.
         """
         found: dict[int, Kind] = {}
+        bits = [(original, original.distances(photos)) for original in originals]
         tries = _TRIES
         for photo in sorted(photos, key=lambda photo: -scores[photo.id]):
             if photo.sha256 is not None and photo.sha256 in digests:
                 found[photo.id] = "identical"
                 continue
             high = scores[photo.id] >= _PLAUSIBLE_SCORE and tries > 0
-            variant = any(self._is_variant(original, photo, high) for original in originals)
+            variant = any(
+                self._is_variant(original, photo, far.get(photo.id), high) for original, far in bits
+            )
             found[photo.id] = "variant" if variant else "similar"
             if high and originals:
                 tries = _TRIES if variant else tries - 1
         return found
 
-    def _is_variant(self, original: Original, photo: Photo, high: bool) -> bool:
-        bits = original.distance(photo.facts)
+    def _is_variant(self, original: Original, photo: Photo, bits: int | None, high: bool) -> bool:
         near = bits is not None and bits <= _PLAUSIBLE_BITS
         if not (near or high):
             return False
         key = original.key, _key(photo), high
         return self._seen.variants.get(
             key,
-            lambda _: (near and self._is_whole(original, photo)) or (high and self._is_part(original, photo)),
+            lambda _: (
+                (near and self._is_whole(original, photo, bits)) or (high and self._is_part(original, photo))
+            ),
         )
 
-    def _is_whole(self, original: Original, photo: Photo) -> bool:
+    def _is_whole(self, original: Original, photo: Photo, bits: int | None) -> bool:
         ours, theirs = self._look(original), self._look(photo)
         if ours is None or theirs is None:
-            bits = original.distance(photo.facts)
             return bits is not None and bits <= VARIANT_BITS
         same_time = _may_be_one_exposure(original.facts, photo.facts)
         return judging.as_whole(ours, theirs, same_time=same_time).relation is not None

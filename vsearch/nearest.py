@@ -33,16 +33,20 @@ _LEAST = 30
 class Nearest(ABC):
     """Finds candidates and their vectors."""
 
-    def nearest(self, vector: Vectors, k: int, only: Only | None = None) -> Neighbours:
-        """At least the ``k`` photos nearest to ``vector`` (float32 [D]), nearest first, if there are so many.
+    def nearest(self, vector: Vectors, k: int, only: Only | None = None, *, pool: int = 0) -> Neighbours:
+        """The ``k`` photos nearest to ``vector`` (float32 [D]) and more, nearest first, if there are so many.
 
         Args:
+            k: how many must be the nearest.
             only: which photos may be answers; all by default.
+            pool: how many are wanted in all; of those beyond ``k`` a few may be farther than others.
         """
-        return self.nearest_each(vector[np.newaxis], k, only)[0]
+        return self.nearest_each(vector[np.newaxis], k, only, pool=pool)[0]
 
     @abstractmethod
-    def nearest_each(self, vectors: Vectors, k: int, only: Only | None = None) -> list[Neighbours]:
+    def nearest_each(
+        self, vectors: Vectors, k: int, only: Only | None = None, *, pool: int = 0
+    ) -> list[Neighbours]:
         """:meth:`nearest` for each of ``vectors`` (float32 [Q, D]), in less time than one by one."""
 
     @abstractmethod
@@ -91,8 +95,11 @@ class Scan(Nearest):
         self._vectors = read_vectors(directory, rows)
         self._squares = np.einsum("nd,nd->n", self._vectors, self._vectors)
 
-    def nearest_each(self, vectors: Vectors, k: int, only: Only | None = None) -> list[Neighbours]:
+    def nearest_each(
+        self, vectors: Vectors, k: int, only: Only | None = None, *, pool: int = 0
+    ) -> list[Neighbours]:
         """See :class:`Nearest`."""
+        k = max(k, pool)
         nearness = vectors @ self._vectors.T
         if self._metric == "euclidean":
             nearness = 2 * nearness - self._squares  # minus the squared distance, up to a constant
@@ -135,16 +142,18 @@ class Graph(Nearest):
         self._dimension = dimension
         self._metric: Metric = metric
 
-    def nearest_each(self, vectors: Vectors, k: int, only: Only | None = None) -> list[Neighbours]:
+    def nearest_each(
+        self, vectors: Vectors, k: int, only: Only | None = None, *, pool: int = 0
+    ) -> list[Neighbours]:
         """See :class:`Nearest`."""
-        wanted = max(_LEAST, _OVERFETCH * k)
+        wanted = max(_LEAST, _OVERFETCH * k, pool)
         if only is None:
             return self._ask(vectors, wanted, None)
         if len(only.rows) * self._dimension * 4 <= SCAN_BYTES:
-            return Scan(self._directory, only.rows, self._metric).nearest_each(vectors, k)
+            return Scan(self._directory, only.rows, self._metric).nearest_each(vectors, k, pool=pool)
         if only.where is not None:
             return self._ask(vectors, wanted, only.where)
-        return [self._sifted(vector, k, only) for vector in vectors]
+        return [self._sifted(vector, max(k, pool), only) for vector in vectors]
 
     def close(self) -> None:
         """Close the collection."""

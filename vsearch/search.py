@@ -167,21 +167,29 @@ class Searcher:
         refine = refine and self._settings.metric == "cosine"
         gone = np.fromiter(self._catalog.unready_since(self._covered), np.int64)
         size = max(k, _pool_size(vectors.shape[1])) if refine else k
-        found = self._nearest.nearest_each(vectors, size + len(gone), only)
+        found = self._nearest.nearest_each(vectors, k + len(gone), only, pool=size + len(gone))
         pairs = zip(vectors, found, strict=True)
-        return [self._pool(vector, neighbours, gone, refine) for vector, neighbours in pairs]
+        return [self._pool(vector, neighbours, gone, refine, size) for vector, neighbours in pairs]
 
     def _pool(
-        self, vector: npt.NDArray[np.float32], found: Neighbours, gone: npt.NDArray[np.int64], refine: bool
+        self,
+        vector: npt.NDArray[np.float32],
+        found: Neighbours,
+        gone: npt.NDArray[np.int64],
+        refine: bool,
+        size: int,
     ) -> _Pool:
+        """The ``size`` nearest of those found, ranked; as many whether a scan or a graph found them."""
         here = ~np.isin(found.ids, gone) if len(gone) else slice(None)
         ids, vectors = found.ids[here], found.vectors[here]
+        query, unit = normalised(vector[np.newaxis])[0], normalised(vectors)
+        plain = RANKINGS["plain"](query, unit)
+        ranked = plain if self._settings.metric == "cosine" else nearness(vector, vectors, "euclidean")
+        if len(ids) > size:
+            best = np.argsort(-ranked, kind="stable")[:size]
+            ids, unit, plain, ranked = ids[best], unit[best], plain[best], ranked[best]
         if refine and len(ids):
-            query, unit = normalised(vector[np.newaxis])[0], normalised(vectors)
-            plain, ranked = RANKINGS["plain"](query, unit), scores_by(query, unit, refined)
-        else:
-            plain = cosine(vector, vectors).astype(np.float64)
-            ranked = nearness(vector, vectors, self._settings.metric)
+            ranked = scores_by(query, unit, refined)
         order = np.lexsort((ids, -ranked))
         plain = plain[order]
         return _Pool(ids[order], _lifted(plain) if refine else plain, plain)

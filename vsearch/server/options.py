@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass
 
 from vsearch.errors import UsageError
+from vsearch.ingest import usable_cores
 
 MIB = 2**20
 TOKEN_LENGTH = 16
@@ -45,8 +45,8 @@ class Options:
     max_upload_bytes: int = 64 * MIB
     max_megapixels: float = 50.0
     kept_answers_bytes: int = 8 * MIB
-    readers: int = max(2, os.cpu_count() or 1)
-    decoders: int = max(1, os.cpu_count() or 1)
+    readers: int = max(2, usable_cores())
+    decoders: int = usable_cores()
     waiting: int = 64
     queued: int = 1024
 
