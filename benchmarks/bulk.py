@@ -1,12 +1,13 @@
 """How near a bulk query comes to the speed at which its pictures can be encoded, in one run.
 
-    python benchmarks/bulk.py ALBUM QUERIES [--encoder photo] [--repeats 3] [--copies 4]
+    python benchmarks/bulk.py ALBUM [QUERIES] [--encoder photo] [--repeats 3] [--copies 4]
 
 ALBUM is indexed, then every photo below QUERIES asks for ten answers, through `vsearch query --from LIST
---json` as a whole process.  Held against two floors, without anything to start: the photos decoded in two
-threads and then encoded in ready batches (*encode-limited*, the floor of `build.py`); and read, decoded and
-encoded on all threads at once, as `build-index` does it, with nothing else.  `--copies` asks for each so many
-times, with other bytes, so that the start of the process counts as little as with a long list.
+--json` as a whole process; without QUERIES every second photo of ALBUM is indexed, and the others ask.  Held
+against two floors, without anything to start: the photos decoded in two threads and then encoded in ready
+batches (*encode-limited*, the floor of `build.py`); and read, decoded and encoded on all threads at once, as
+`build-index` does it, with nothing else.  `--copies` asks for each so many times, with other bytes, so that
+the start of the process counts as little as with a long list.
 """
 
 from __future__ import annotations
@@ -30,16 +31,20 @@ VSEARCH = (sys.executable, "-m", "vsearch")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("album", type=Path)
-    parser.add_argument("queries", type=Path)
+    parser.add_argument("queries", type=Path, nargs="?")
     parser.add_argument("--encoder", default="photo")
     parser.add_argument("--copies", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        paths = copied(options.queries, options.copies, Path(scratch, "queries"))
         index, listed = Path(scratch, "bulk.vsearch"), Path(scratch, "list.txt")
-        build.build(options.album, options.encoder, index)
+        album, queries = options.album, photos_below(options.queries or options.album)
+        if options.queries is None:
+            album, queries = Path(scratch, "album"), queries[1::2]
+            copied(photos_below(options.album)[::2], 1, album)
+        paths = copied(queries, options.copies, Path(scratch, "queries"))
+        build.build(album, options.encoder, index)
         listed.write_text("\n".join(paths) + "\n")
         asked, parts, together = [], [], []
         for _ in range(options.repeats):  # in turn, so that a drifting machine slows all
@@ -63,10 +68,13 @@ def main() -> None:
     measured.write(options.json, [figure])
 
 
-def copied(photos: Path, copies: int, folder: Path) -> list[str]:
-    """Copies of all photos, each with bytes of its own."""
+def photos_below(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def copied(paths: list[Path], copies: int, folder: Path) -> list[str]:
+    """Copies of photos, each with bytes of its own."""
     folder.mkdir()
-    paths = [path for path in sorted(photos.rglob("*")) if path.is_file()]
     made = []
     for copy in range(copies):
         for n, path in enumerate(paths):
