@@ -62,7 +62,7 @@ def test_the_graph_is_asked_for_a_pool_once_over(
     index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vsearch.answering.SCAN_BYTES", 0)
-    monkeypatch.setattr("vsearch.nearest._LEAST", 1)
+    monkeypatch.setattr("vsearch.nearest._BREADTH", 8)
     monkeypatch.setattr("vsearch.search._POOL", 6)
     asked = []
     near_each = Collection.near_each
@@ -75,7 +75,7 @@ def test_the_graph_is_asked_for_a_pool_once_over(
     query = photos / "day0" / "photo000.png"
     assert len(index.query(query, k=1)) == 1
     assert len(index.query(query, k=3)) == 3
-    assert asked == [6, 9]  # the pool; three times what is wanted, where that is more
+    assert asked == [6, 9]  # the pool; three times what is wanted, where the graph keeps fewer
 
 
 def test_the_graph_follows_a_new_generation(

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch.catalog import VectorRow
-from vsearch.collection import Collection, Neighbours
+from vsearch.collection import Collection, HnswParameters, Neighbours
 from vsearch.directory import IndexDirectory
 from vsearch.records import Metric
 from vsearch.segments import Segment
@@ -25,9 +25,10 @@ SCAN_BYTES = 64 * 2**20
 Vectors = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-# The graph is asked for more than is wanted, and the exact comparison picks (docs/search.md).
+# The graph keeps this many candidates while it searches, by their exact scores.  Where they are less than three
+# times what is wanted, it is asked for so many, and the exact comparison picks (docs/search.md).
+_BREADTH = HnswParameters().ef_search
 _OVERFETCH = 3
-_LEAST = 30
 
 
 class Nearest(ABC):
@@ -146,7 +147,7 @@ class Graph(Nearest):
         self, vectors: Vectors, k: int, only: Only | None = None, *, pool: int = 0
     ) -> list[Neighbours]:
         """See :class:`Nearest`."""
-        wanted = max(_LEAST, _OVERFETCH * k, pool)
+        wanted = max(_fetched(k), pool)
         if only is None:
             return self._ask(vectors, wanted, None)
         if len(only.rows) * self._dimension * 4 <= SCAN_BYTES:
@@ -167,13 +168,22 @@ class Graph(Nearest):
 
     def _sifted(self, vector: Vectors, k: int, only: Only) -> Neighbours:
         """Ask for more until enough pass a filter that Chroma cannot say."""
-        wanted = max(_LEAST, _OVERFETCH * k * self._count // len(only.rows))
+        wanted = _fetched(k * self._count // len(only.rows))
         while True:
             found = self._ask(vector[np.newaxis], wanted, None)[0]
             passing = only.holds(found.ids)
             if passing.sum() >= min(k, len(only.rows)) or len(found.ids) >= self._count:
                 return Neighbours(found.ids[passing], found.vectors[passing])
             wanted *= 2
+
+
+def _fetched(k: int) -> int:
+    """How many candidates to take from the graph for ``k`` answers.
+
+    >>> _fetched(10), _fetched(100)
+    (10, 300)
+    """
+    return k if _OVERFETCH * k <= _BREADTH else _OVERFETCH * k
 
 
 def read_vectors(directory: IndexDirectory, rows: Sequence[VectorRow]) -> Vectors:
