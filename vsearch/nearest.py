@@ -25,8 +25,8 @@ SCAN_BYTES = 64 * 2**20
 Vectors = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-# The graph keeps this many candidates while it searches, by their exact scores.  Where they are less than three
-# times what is wanted, it is asked for so many, and the exact comparison picks (docs/search.md).
+# The graph keeps this many candidates while it searches, by their exact scores.  Where that is less than
+# three times what is wanted, it is asked for so many, and the exact comparison picks.
 _BREADTH = HnswParameters().ef_search
 _OVERFETCH = 3
 
@@ -168,7 +168,7 @@ class Graph(Nearest):
 
     def _sifted(self, vector: Vectors, k: int, only: Only) -> Neighbours:
         """Ask for more until enough pass a filter that Chroma cannot say."""
-        wanted = _fetched(k * self._count // len(only.rows))
+        wanted = _fetched(max(k, k * self._count // len(only.rows)))
         while True:
             found = self._ask(vector[np.newaxis], wanted, None)[0]
             passing = only.holds(found.ids)
