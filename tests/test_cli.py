@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
+import vsearch
 from tests import album
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 
 
 @pytest.fixture
@@ -187,3 +188,14 @@ def test_output_to_a_full_disk_is_an_error(built: Path) -> None:
         )
     assert done.returncode == 2
     assert b"full" in done.stderr and b"bug" not in done.stderr
+
+
+def test_closed_standard_streams_end_nothing(index: vsearch.Index, photos: Path, tmp_path: Path) -> None:
+    query = f"{sys.executable} -m vsearch query {photos}/day0/photo000.png --index {index.path} --json"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for redirected in (">&-", "2>&-", "<&-", ">&- 2>&- <&-"):
+        done = subprocess.run(
+            ["sh", "-c", f"{query} {redirected}"], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Error" not in done.stderr

@@ -11,6 +11,7 @@ import pytest
 
 import vsearch
 from tests import safety
+from vsearch import files
 
 
 def truncate(path: Path) -> None:
@@ -112,3 +113,48 @@ def test_index_json_and_catalog_both_gone(index: vsearch.Index) -> None:
     assert report.restored == ("index.json", "catalog.sqlite")
     assert safety.content(index.path).keys() == intact.keys()
     safety.assert_sound(index.path)
+
+
+def test_a_lost_thumbnail_costs_no_vector_where_the_photo_is_not_there(
+    index: vsearch.Index, photos: Path
+) -> None:
+    (index.path / "thumbnails/000001.h5").unlink()
+    (photos / "day0/photo000.png").rename(photos.parent / "unmounted.png")
+    vsearch.Index.rebuild(index.path)
+    left = list(vsearch.Index.open(index.path).photos())
+    assert [(photo.file.path, photo.thumbnail) for photo in left] == [("day0/photo000.png", None)]
+    found = vsearch.Index.open(index.path).query(photos.parent / "unmounted.png", k=1)
+    assert found[0].kind == "identical"
+    (photos.parent / "unmounted.png").rename(photos / "day0/photo000.png")
+    safety.assert_sound(index.path)
+
+
+def test_a_segment_that_cannot_be_read_is_not_removed(
+    index: vsearch.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = index.path / "vectors/000001.h5"
+
+    def refusing(path: str) -> str:
+        if path == str(segment):
+            raise vsearch.PhotoError(path, "permission denied", "")
+        return sha256(path)
+
+    sha256 = files.sha256
+    monkeypatch.setattr(files, "sha256", refusing)
+    told = [problem for problem in vsearch.Index.check(index.path) if str(segment) in problem.what]
+    assert told[0].remedy == "make it readable"
+    with pytest.raises(vsearch.StorageError, match="make it readable"):
+        vsearch.Index.rebuild(index.path)
+    monkeypatch.undo()
+    safety.assert_sound(index.path)
+
+
+def test_a_folder_around_an_index_is_not_taken_for_one(
+    tmp_path: Path, photos: Path, toy_encoder: Path
+) -> None:
+    vsearch.Index.build(photos / ".vsearch", [photos], encoder=toy_encoder).add(photos)
+    with pytest.raises(vsearch.IndexNotFound, match="did you mean"):
+        vsearch.Index.open(photos)
+    with pytest.raises(vsearch.IndexNotFound):
+        vsearch.Index.rebuild(photos)
+    assert not (photos / "index.json").exists()

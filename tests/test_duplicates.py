@@ -315,6 +315,56 @@ def test_hard_links_are_made_and_undone(run_family: Run, family: Path) -> None:
     assert pair[0].read_bytes() == pair[1].read_bytes()
 
 
+def test_names_of_one_file_are_not_moved_apart(command: Run, tmp_path: Path, toy_encoder: Path) -> None:
+    album = tmp_path / "album"
+    for folder in ("a", "b", "c"):
+        (album / folder).mkdir(parents=True)
+    photo("chelsea").save(album / "b" / "real.jpg")
+    (album / "a" / "link.jpg").symlink_to(album / "b" / "real.jpg")
+    os.link(album / "b" / "real.jpg", album / "c" / "hard.jpg")
+    with vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder) as index:
+        index.add(album)
+    done = command("duplicates", "--index", tmp_path / "i.vsearch", "--move-to", tmp_path / "aside", "--yes")
+    assert done.returncode == 0 and done.stderr.count(b"another name of the same file") == 2
+    assert names(album) == {"a/link.jpg", "b/real.jpg", "c/hard.jpg"}
+
+
+def test_what_was_moved_aside_within_the_album_is_not_kept_instead(
+    command: Run, tmp_path: Path, toy_encoder: Path
+) -> None:
+    album = tmp_path / "album"
+    (album / "z").mkdir(parents=True)
+    photo("chelsea").save(album / "z" / "orig.jpg")
+    (album / "z" / "zcopy.jpg").write_bytes((album / "z" / "orig.jpg").read_bytes())
+    for name, age in (("orig.jpg", 0), ("zcopy.jpg", 0)):
+        os.utime(album / "z" / name, (age, age))
+    with vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder) as index:
+        index.add(album)
+        for _ in range(2):
+            done = command("duplicates", "--index", index.path, "--move-to", album / "aside", "--yes")
+            assert done.returncode == 0, done.stderr
+            index.sync()
+    assert names(album) == {"z/orig.jpg", "aside/z/zcopy.jpg"}
+    refused = command("duplicates", "--index", index.path, "--move-to", index.path / "x", "--yes")
+    assert refused.returncode == 2 and b"lies in the index" in refused.stderr
+
+
+def test_equal_bytes_are_linked_where_a_larger_version_is_kept(
+    command: Run, tmp_path: Path, toy_encoder: Path
+) -> None:
+    album = tmp_path / "album"
+    album.mkdir()
+    photo("chelsea").save(album / "big.png")
+    photo("chelsea").resize((226, 150)).save(album / "s1.jpg")
+    (album / "s2.jpg").write_bytes((album / "s1.jpg").read_bytes())
+    with vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder) as index:
+        index.add(album)
+    done = command("duplicates", "--index", tmp_path / "i.vsearch", "--hardlink", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert os.path.samefile(album / "s1.jpg", album / "s2.jpg")
+    assert not os.path.samefile(album / "s1.jpg", album / "big.png")
+
+
 @pytest.fixture
 def run_family(command: Run, family_index: vsearch.Index) -> Run:
     """Runs ``vsearch duplicates`` on the family."""

@@ -97,3 +97,30 @@ def test_numbers_are_left_to_chroma_too() -> None:
     condition = filters.compiled([filters.parse("width > 3 and bytes <= 2KB")], [])
     assert condition.chroma == {"$and": [{"width": {"$gt": 3}}, {"bytes": {"$lte": 2000}}]}
     assert filters.compiled([filters.parse("camera ~ x")], []).chroma is None
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("id = 99999999999999999999999", "too large a number"),
+        ("bytes > 9999999999GB", "too large a number"),
+        ("not " * 990 + "id = 1", "20 conditions in one another"),
+        ("(id = 1 or (id = 2 and " * 20 + "id = 3" + "))" * 20, "20 conditions in one another"),
+        ("id = 1 or " * 1500 + "id = 2", "more than 500 comparisons"),
+    ],
+)
+def test_filters_beyond_what_sqlite_takes(dated: vsearch.Index, where: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        dated.query(album.picture(0), where=where)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "not " * 20 + "id < 9",
+        "(id = 1 or (id = 2 and " * 10 + "id < 9" + "))" * 10,
+        "id = 1 or " * 499 + "id = 2",
+    ],
+)
+def test_filters_as_large_as_they_may_be(dated: vsearch.Index, where: str) -> None:
+    assert dated.query(album.picture(0), where=where)

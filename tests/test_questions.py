@@ -134,6 +134,14 @@ def test_many_questions_are_answered_as_one_by_one(
             assert list(result.matches) == index.query(path, k=k)
 
 
+def test_a_list_goes_with_no_way_to_show_answers(command: Run, index: vsearch.Index, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("")
+    for more in (["--html", "x.html"], ["--copy-to", "x"], ["--text-weight", "2"], ["--open"]):
+        done = command("query", "--from", "list.txt", "--json", "--index", index.path, *more)
+        assert done.returncode == 2 and b"leave other pictures" in done.stderr
+        assert not (tmp_path / more[-1]).exists()
+
+
 def test_the_command_line_answers_lists_stdin_and_ids(
     command: Run, index: vsearch.Index, photos: Path
 ) -> None:

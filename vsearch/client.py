@@ -29,6 +29,7 @@ _PAUSE_SECONDS = 0.25  # before the first retry; doubled each time
 _ADD_SECONDS = 600.0  # a photo is acknowledged when it is published
 _MAP_SECONDS = 3600.0  # the first to ask for a map waits until it is made
 _TOGETHER = 16
+_TOGETHER_BYTES = 32 * 2**20  # half of what a server takes by default
 _LONGEST_ID = 40
 _MOST = 10_000
 _PREFIX = "urn:vsearch:problem:"
@@ -251,11 +252,12 @@ class Client:
             names = ", ".join(os.fspath(photo) for photo in photos)
             raise errors.UsageError(f"no photos in {names}")
         reports = []
-        for start in range(0, len(paths), _TOGETHER):
-            reports.append(self._send(paths[start : start + _TOGETHER], root))
+        done = 0
+        for some in _batches(paths):
+            reports.append(self._send(some, root))
+            done += len(some)
             if on_progress is not None:
                 skipped = len(unreadable) + sum(len(report["skipped"]) for report in reports)
-                done = min(start + _TOGETHER, len(paths))
                 on_progress(Progress(done, len(paths), done - skipped, skipped))
         return SyncReport(
             added=sum(report["added"] for report in reports),
@@ -368,6 +370,21 @@ def _paths(photo: str | os.PathLike[str], unreadable: list[Skipped]) -> Iterator
         return
     for file in files.walk(os.path.realpath(path), (), unreadable.append):
         yield files.absolute(file.root, file.path)
+
+
+def _batches(paths: Sequence[str]) -> Iterator[list[str]]:
+    """A few files at a time, of few bytes; a large one alone."""
+    some: list[str] = []
+    room = _TOGETHER_BYTES
+    for path in paths:
+        size = os.path.getsize(path) if os.path.exists(path) else 0
+        if some and (len(some) == _TOGETHER or size > room):
+            yield some
+            some, room = [], _TOGETHER_BYTES
+        some.append(path)
+        room -= size
+    if some:
+        yield some
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -28,6 +28,7 @@ from vsearch.errors import (
     IndexExists,
     IndexNotFound,
     StorageError,
+    UsageError,
     VersionMismatch,
 )
 from vsearch.records import Metric
@@ -144,11 +145,16 @@ class IndexDirectory:
             fill: puts the encoder bundle and an empty catalog into it.
 
         Raises:
+            UsageError: the name of the place is not UTF-8.
             IndexExists: an index is there, or a folder that holds something else.
             IndexDamaged: an index without its ``index.json`` is there.
             StorageError: the place cannot be written.
         """
         directory = cls(path)
+        if os.fsencode(directory.path) != str(directory.path).encode(errors="replace"):
+            raise UsageError(
+                f"{path} is not UTF-8, and Chroma takes no other names; choose another place with --index"
+            )
         if directory.settings_file.exists():
             raise IndexExists(f"{path} is an index already; use `vsearch add` to go on with it")
         directory.refuse_headless()
@@ -210,7 +216,7 @@ class IndexDirectory:
 
     def refuse_headless(self) -> None:
         """Raise IndexDamaged if this is an index that lost its ``index.json``."""
-        if not self.settings_file.exists() and any(self.path.glob("**/vectors/*.h5")):
+        if not self.settings_file.exists() and _has_vectors(self.path):
             raise self._damaged_settings("it is missing")
 
     def segment(self, kind: str, number: int) -> Path:
@@ -231,10 +237,11 @@ class IndexDirectory:
             fields = durable.unsealed(data)
         except FileNotFoundError as error:
             self.refuse_headless()
-            raise IndexNotFound(
-                f"{self.path} is not an index: it has no index.json; "
-                "make one with `vsearch build-index PHOTOS`"
-            ) from error
+            inside = self.path / NAME
+            remedy = (
+                f"did you mean {inside}?" if inside.is_dir() else "make one with `vsearch build-index PHOTOS`"
+            )
+            raise IndexNotFound(f"{self.path} is not an index: it has no index.json; {remedy}") from error
         except OSError as error:
             raise IndexDamaged(f"cannot read {self.settings_file}: {error.strerror}") from error
         except ValueError as error:
@@ -342,15 +349,24 @@ def find(start: Path | None = None) -> Path:
     """
     named = os.environ.get(VARIABLE)
     if named:
-        return Path(named)
+        return Path(named).expanduser()
     here = Path(start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
-        if (folder / NAME / "index.json").is_file() or any((folder / NAME).glob("**/vectors/*.h5")):
+        if (folder / NAME / "index.json").is_file() or _has_vectors(folder / NAME):
             return folder / NAME
     raise IndexNotFound(
         f"no index in {here} or above it; make one with `vsearch build-index PHOTOS`, "
         f"or name one with --index or {VARIABLE}"
     )
+
+
+def stores_in(path: Path) -> list[Path]:
+    """The folders of an index at ``path`` that may be stores."""
+    return [path, *sorted(path.glob("store-[0-9]*"))]
+
+
+def _has_vectors(path: Path) -> bool:
+    return any(any(store.glob("vectors/*.h5")) for store in stores_in(path))
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -20,6 +20,7 @@ from vsearch.finding import FOLDER, Finder, Group
 from vsearch.moving import Outcome, Step
 from vsearch.photoset import is_below
 from vsearch.records import DuplicateGroup, DuplicateMember, DuplicatePhoto, Photo, Relation, Skipped
+from vsearch.superfluous import beside, kept_of, superfluous
 
 PathLike = str | os.PathLike[str]
 KINDS: tuple[Relation, ...] = get_args(Relation)
@@ -176,30 +177,34 @@ class Duplicates:
     def plan_moves(
         self, groups: Sequence[DuplicateGroup], folder: PathLike, protect: Sequence[PathLike] = ()
     ) -> MovePlan:
-        """The moves that leave the photo to keep of each group, and protected ones, where they are."""
+        """The moves that leave the photo to keep of each group, and protected ones, where they are.
+
+        What lies in ``folder`` already was moved aside before: where it would be kept, nothing is moved.
+
+        Raises:
+            UsageError: ``folder`` lies in the index directory.
+        """
         target = Path(os.path.abspath(os.path.expanduser(os.fspath(folder))))
-        extra, skipped = _superfluous(groups, (*protect, target))
+        if is_below(str(target), self._directory.path):
+            raise UsageError(f"{target} lies in the index itself; choose a folder outside")
+        aside = [group for group in groups if is_below(kept_of(group).path, target)]
+        extra, skipped = superfluous([group for group in groups if group not in aside], (*protect, target))
+        skipped += beside(aside, target)
         relative = {str(p.id): p.file.path for p in self._photos_of(extra)}
         sources = [(photo.path, relative[photo.id], photo.sha256) for photo in extra]
         return MovePlan(moving.plan_moves(sources, target), skipped)
 
     def plan_links(self, groups: Sequence[DuplicateGroup], protect: Sequence[PathLike] = ()) -> MovePlan:
         """The links that let photos with the same bytes share one file; others are left alone."""
-        twins = {
-            (photo.sha256, group.keep): photo
-            for group in groups
-            for photo in group.photos
-            if photo.id == group.keep
-        }
-        extra, skipped = _superfluous(groups, protect)
-        kept = {digest: photo for (digest, _), photo in twins.items()}
-        same = [
-            (photo.path, kept[photo.sha256].path, photo.sha256) for photo in extra if photo.sha256 in kept
-        ]
+        extra, skipped = superfluous(groups, protect)
+        first = {photo.sha256: photo for photo in reversed(extra)}
+        first |= {photo.sha256: photo for photo in map(kept_of, groups)}
+        same = [(p.path, first[p.sha256].path, p.sha256) for p in extra if first[p.sha256] is not p]
+        linked = {digest for _, _, digest in same}
         others = [
-            Skipped(photo.path, "not the same bytes as the photo to keep", "use --move-to for such photos")
+            Skipped(photo.path, "no other photo has the same bytes", "use --move-to for such photos")
             for photo in extra
-            if photo.sha256 not in kept
+            if photo.sha256 not in linked
         ]
         return MovePlan(moving.plan_links(same), (*skipped, *others))
 
@@ -296,7 +301,11 @@ class _Filler:
             if is_burst
             else [
                 DuplicateMember(
-                    twin, "identical", self._distance(group.representative, group.representative), 1.0, 0.0
+                    twin,
+                    "identical",
+                    self._distance(group.representative, group.representative),
+                    1.0,
+                    _seconds(twin, representative),
                 )
                 for twin in twins
             ]
@@ -329,18 +338,6 @@ def _kinds(names: Sequence[str]) -> tuple[Relation, ...]:
     if unknown:
         raise UsageError(f"--kind takes {', '.join(KINDS)}; received {unknown[0]!r}")
     return tuple(kind for kind in KINDS if kind in names) or KINDS
-
-
-def _superfluous(
-    groups: Sequence[DuplicateGroup], protect: Sequence[PathLike]
-) -> tuple[list[DuplicatePhoto], list[Skipped]]:
-    """Photos that no group would keep, each once; the protected ones apart."""
-    kept = {group.keep for group in groups}
-    extra = {photo.id: photo for group in groups for photo in group.photos if photo.id not in kept}
-    safe = {i for i, photo in extra.items() if any(is_below(photo.path, folder) for folder in protect)}
-    skipped = [Skipped(extra[i].path, "protected", "") for i in safe]
-    moved = [photo for i, photo in extra.items() if i not in safe]
-    return sorted(moved, key=lambda photo: photo.path), sorted(skipped, key=lambda one: one.path)
 
 
 def _path(photo: Photo) -> str:

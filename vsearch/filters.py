@@ -38,6 +38,9 @@ _TEXTS = {
     "name": f"substr(path, length({_FOLDER}) + 1)",
 }
 FIELDS = ("taken", "camera", "folder", "path", "name", "format", "width", "height", "bytes", "id")
+_DEEPEST = 20  # SQLite takes some 30 brackets in each other, and a thousand conditions side by side
+_MOST = 500
+_LARGEST = 2**63  # SQLite's integers end before
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _CHROMA = {"=": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 _CHROMA_FIELDS = {"width", "height", "bytes"}
@@ -115,7 +118,7 @@ def parse(text: str) -> Node:
     """The tree of a filter.
 
     Raises:
-        UsageError: it is not one; the message names the column.
+        UsageError: it is not one, and the message names the column; or it is too large.
     """
     import lark
 
@@ -123,6 +126,8 @@ def parse(text: str) -> Node:
         tree = _parser().parse(text)
     except lark.exceptions.UnexpectedInput as error:
         raise UsageError(_syntax(text, error)) from error
+    if sum(1 for _ in tree.find_data("comparison")) > _MOST:
+        raise UsageError(f"filter: more than {_MOST} comparisons; make it shorter")
     return _node(tree)
 
 
@@ -170,14 +175,16 @@ def _syntax(text: str, error: lark.exceptions.UnexpectedInput) -> str:
     return f"filter, column {column}: expected {' or '.join(wanted) or 'a filter'}, found {found}; in: {text}"
 
 
-def _node(tree: lark.Tree[lark.Token]) -> Node:
+def _node(tree: lark.Tree[lark.Token], depth: int = 0) -> Node:
+    if depth > _DEEPEST:
+        raise UsageError(f"filter: more than {_DEEPEST} conditions in one another; make it simpler")
     children = tree.children
     if tree.data == "comparison":
         field, operator, value = cast("tuple[lark.Token, lark.Token, lark.Tree[lark.Token]]", tuple(children))
         token = cast("lark.Token", value.children[0])
         text = token[1:-1] if token.type == "QUOTED" else str(token)
         return Comparison(field.lower(), cast(Operator, str(operator)), text, field.column or 1)
-    parts = tuple(_node(cast("lark.Tree[lark.Token]", child)) for child in children)
+    parts = tuple(_node(cast("lark.Tree[lark.Token]", child), depth + 1) for child in children)
     return Negation(parts[0]) if tree.data == "negation" else Junction(_WORDS[tree.data], parts)
 
 
@@ -271,6 +278,8 @@ def _amount(c: Comparison) -> int | float:
         example = "4MB" if c.field == "bytes" else "3000"
         raise _wrong(c, f"{c.field} needs a number such as {example}; received {c.value!r}")
     number = float(found[1]) * unit
+    if number >= _LARGEST:
+        raise _wrong(c, f"{c.value} is too large a number")
     return int(number) if number.is_integer() else number
 
 

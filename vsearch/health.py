@@ -111,7 +111,10 @@ def _segment_problems(directory: IndexDirectory, settings: Settings, row: Segmen
             if segment.rows != row.rows:
                 yield Problem(f"{path} has {segment.rows} rows and not {row.rows}", _REBUILD)
     except PhotoError as error:
-        yield Problem(f"{path} is missing or cannot be read: {error.reason}", _REREAD)
+        if path.exists():
+            yield Problem(f"{path} cannot be read: {error.reason}", "make it readable")
+        else:
+            yield Problem(f"{path} is missing: {error.reason}", _REREAD)
     except VsearchError as error:
         yield Problem(str(error).rpartition("; ")[0], _REREAD)
 

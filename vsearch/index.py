@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from vsearch import durable, files, updates
@@ -88,7 +87,7 @@ class Index(Browsable, TidyIndex):
         chroma_url = _answering_server(chroma)
         settings = Settings(
             encoder=bundle.fingerprint,
-            metric=metric,
+            metric=_metric(metric),
             max_megapixels=max_megapixels,
             keep_pixels=keep_pixels,
             exclude=tuple(exclude),
@@ -100,7 +99,7 @@ class Index(Browsable, TidyIndex):
             with Catalog(directory.catalog_file, (), create=True) as catalog, catalog.change() as change:
                 change.note("settings", settings.as_json())
 
-        return cls(IndexDirectory.create(Path(path), settings, fill), device)
+        return cls(IndexDirectory.create(place(path), settings, fill), device)
 
     @classmethod
     def open(cls, path: PathLike | None = None, *, device: str = "auto") -> Index:
@@ -158,7 +157,7 @@ class Index(Browsable, TidyIndex):
     @staticmethod
     def exists(path: PathLike) -> bool:
         """Whether there is an index at ``path``."""
-        return IndexDirectory(Path(path)).settings_file.is_file()
+        return IndexDirectory(place(path)).settings_file.is_file()
 
     # -- writing ---------------------------------------------------------------------------------
 

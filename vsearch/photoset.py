@@ -167,5 +167,7 @@ def _read(
 
 def is_below(path: str, folder: str | os.PathLike[str]) -> bool:
     """Whether ``path`` lies in ``folder`` or below it, links aside."""
+    if "\0" in os.fspath(folder):
+        return False
     given = os.path.abspath(os.path.expanduser(os.fspath(folder)))
     return any(Path(path).is_relative_to(place) for place in (given, os.path.realpath(given)))

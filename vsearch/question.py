@@ -236,7 +236,7 @@ def box_of(crop: Crop, size: tuple[int, int]) -> images.Box:
     parts = crop.split(",") if isinstance(crop, str) else [str(number) for number in crop]
     found = [_CROP.fullmatch(part) for part in parts]
     numbers = [float(f[1]) * (size[n % 2] / 100 if f[2] else 1) for n, f in enumerate(found) if f is not None]
-    if len(numbers) != 4 or len(found) != 4:
+    if len(numbers) != 4 or len(found) != 4 or not np.isfinite(numbers).all():
         raise UsageError(
             f"a crop is X,Y,WIDTH,HEIGHT in pixels or per cent, such as 10%,10%,50%,50%; received {crop!r}"
         )
@@ -258,7 +258,8 @@ def _check(asked: Asked) -> None:
         raise UsageError("the text of a query must have a word in it")
     weights = [*(w.weight for w in (*asked.plus, *asked.minus)), asked.text_weight]
     if not all(np.isfinite(weight) and weight > 0 for weight in weights):
-        raise UsageError(f"weights must be numbers above 0; received {min(weights)}")
+        wrong = next(weight for weight in weights if not (np.isfinite(weight) and weight > 0))
+        raise UsageError(f"weights must be numbers above 0; received {wrong}")
 
 
 def _combined(

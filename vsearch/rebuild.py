@@ -15,12 +15,12 @@ from pathlib import Path
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_from_json
 from vsearch.collection import server_of
-from vsearch.directory import KINDS, IndexDirectory, Settings, place
+from vsearch.directory import KINDS, IndexDirectory, Settings, place, stores_in
 from vsearch.encoders import Bundle, catalogue
-from vsearch.errors import IndexDamaged, IndexNotFound, PhotoError, VsearchError
+from vsearch.errors import IndexDamaged, IndexNotFound, PhotoError, StorageError, VsearchError
 from vsearch.inspection import unreadable_segments
 from vsearch.publisher import Publisher
-from vsearch.records import Photo, RebuildReport
+from vsearch.records import Location, Photo, RebuildReport
 from vsearch.segments import Segment
 
 
@@ -69,7 +69,9 @@ class _Mending:
         return settings
 
     def _noted_settings(self) -> Settings | None:
-        for file in sorted(self._directory.path.glob("**/catalog.sqlite"), key=_age, reverse=True):
+        stores = stores_in(self._directory.path)
+        catalogs = [store / "catalog.sqlite" for store in stores if (store / "catalog.sqlite").is_file()]
+        for file in sorted(catalogs, key=_age, reverse=True):
             try:
                 with Catalog(file, (), read_only=True) as catalog:
                     noted = catalog.noted("settings")
@@ -81,7 +83,8 @@ class _Mending:
         return None
 
     def _derived_settings(self) -> Settings:
-        folders = {path.parent.parent for path in self._directory.path.glob("**/vectors/[0-9]*.h5")}
+        stores = stores_in(self._directory.path)
+        folders = {store for store in stores if any(store.glob("vectors/[0-9]*.h5"))}
         if not folders:
             raise IndexNotFound(
                 f"{self._directory.path} has no segments to rebuild from; make an index with "
@@ -182,19 +185,29 @@ class _Mending:
     # -- segments --------------------------------------------------------------------------------
 
     def drop_lost(self, catalog: Catalog) -> int:
-        """Take out the segments that are damaged, and the photos that counted on them."""
+        """Take out the segments that are damaged, and the photos that counted on them.
+
+        Where a thumbnail or pixels alone are lost, and the photo is not there to be read again, it keeps its
+        vector.
+
+        Raises:
+            StorageError: a segment is there, but cannot be read.
+        """
         damaged = {kind: self._damaged(catalog, kind) for kind in KINDS}
-        lost = {
-            photo.id
-            for photo in catalog.photos("ready")
-            if (photo.vector and photo.vector.segment in damaged["vectors"])
-            or (photo.thumbnail and photo.thumbnail.segment in damaged["thumbnails"])
-            or (photo.pixels and photo.pixels.segment in damaged["pixels"])
-        }
         if not any(damaged.values()):
             return 0
+        lost, bare = [], []
+        for photo in catalog.photos("ready"):
+            reduced = _without(photo, damaged)
+            if reduced == photo:
+                continue
+            if reduced.vector and not os.path.lexists(files.absolute(photo.file.root, photo.file.path)):
+                bare.append(reduced)
+            else:
+                lost.append(photo.id)
         with catalog.change() as change:
             change.remove(lost)
+            change.put(bare)
             for kind, numbers in damaged.items():
                 for number in numbers:
                     change.drop_segment(kind, number)
@@ -207,10 +220,30 @@ class _Mending:
         return {row.number for row in catalog.segments(kind) if not self._is_whole(row)}
 
     def _is_whole(self, row: SegmentRow) -> bool:
-        try:
-            return files.sha256(str(self._directory.segment(row.kind, row.number))) == row.sha256
-        except PhotoError:
+        path = self._directory.segment(row.kind, row.number)
+        if not path.exists():
             return False
+        try:
+            return files.sha256(str(path)) == row.sha256
+        except PhotoError as error:  # a permission, or a disk that may come back: no reason to remove it
+            raise StorageError(
+                f"cannot read {path}: {error.reason}; make it readable, or move it away if it is lost, then "
+                "run the same command again"
+            ) from error
+
+
+def _without(photo: Photo, damaged: dict[SegmentKind, set[int]]) -> Photo:
+    """The photo less what lies in damaged segments."""
+
+    def whole(kind: SegmentKind, place: Location | None) -> Location | None:
+        return place if place is None or place.segment not in damaged[kind] else None
+
+    return replace(
+        photo,
+        vector=whole("vectors", photo.vector),
+        thumbnail=whole("thumbnails", photo.thumbnail),
+        pixels=whole("pixels", photo.pixels),
+    )
 
 
 def _photos(segment: Segment, roots: list[str], beside: dict[SegmentKind, set[int]]) -> Iterator[Photo]:

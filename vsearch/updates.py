@@ -90,6 +90,8 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
     sweep(index.directory, index.catalog)
     ids: dict[int, None] = {}
     for path in paths:
+        if not os.fspath(path):
+            raise UsageError("a path is empty; name a folder or a photo, or . for this folder")
         found = dict.fromkeys(_ids_below(index.catalog, os.fspath(path)))
         if not found:
             raise UsageError(f"{os.fspath(path)}: the index has no photo there; see `vsearch status`")
@@ -269,6 +271,8 @@ def _found(
 
 def _source(path: str | os.PathLike[str]) -> Source:
     """A folder as ``(folder, None)``, a file as ``(its folder, its name)``; both resolved."""
+    if not os.fspath(path):
+        raise UsageError("a path is empty; name a folder or a photo, or . for this folder")
     given = os.path.realpath(os.path.expanduser(os.fspath(path)))
     if os.path.isdir(given):
         if not os.access(given, os.R_OK | os.X_OK):

@@ -82,12 +82,20 @@ __all__ = [
 
 def main() -> None:
     """Run the command line; errors become one line and an exit code."""
+    _open_closed_streams()
     try:
         _run()
         code = 0
     except SystemExit as exit:
         code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     _leave(code)
+
+
+def _open_closed_streams() -> None:
+    """Give the process the standard streams that whoever started it has closed (``>&-``)."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (until the end)
 
 
 def _leave(code: int) -> None:
@@ -112,8 +120,11 @@ def _run() -> None:
         app()
     except VsearchError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print("vsearch: stopped; what was finished is kept, the same command goes on", file=sys.stderr)
+    except SystemExit as exit:
+        if isinstance(getattr(exit.__context__, "__cause__", None), KeyboardInterrupt):  # typer's way
+            print("vsearch: stopped; what was finished is kept, the same command goes on", file=sys.stderr)
+        raise
+    except KeyboardInterrupt:  # before typer has begun
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of a pipe (head, say) has left; Python would complain again at exit.

@@ -123,9 +123,11 @@ def query(
             *(f"{name} {value}" for name, value in short_forms.items() if value is not None),
         ]
         if bulk is not None:
-            if images or minus or text or crop or not as_json:
+            others = (html, sheet, preview, open_best, copy_to, link_to, text_weight != 1.0)
+            if images or minus or text or crop or not as_json or any(others):
                 raise UsageError(
-                    "--from takes its pictures from a list and goes with --json; leave others out"
+                    "--from takes its pictures from a list and goes with --json; leave other pictures, words "
+                    "and ways to show the answers out"
                 )
             _many(opened, bulk, wanted)
             return

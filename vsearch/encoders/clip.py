@@ -142,13 +142,22 @@ def session(graph: Path, device: Device = "auto") -> Any:
         with quiet:
             if devices.CUDA in providers:
                 devices.load_libraries()
-            made = onnxruntime.InferenceSession(str(graph), options, providers=providers)
+            made = onnxruntime.InferenceSession(_model(graph), options, providers=providers)
     except Exception as error:  # see TextHalf.encode
         raise EncoderError(
             f"{graph} cannot be loaded: {str(error).splitlines()[0]}; restore or recreate the encoder"
         ) from error
     devices.taken(device, made.get_providers())
     return made
+
+
+def _model(graph: Path) -> str | bytes:
+    """The path, or, where it is not UTF-8, which ONNX Runtime does not take, the bytes."""
+    try:
+        str(graph).encode()
+    except UnicodeEncodeError:
+        return graph.read_bytes()
+    return str(graph)
 
 
 def _tokenizer(folder: Path, context: int) -> Any:

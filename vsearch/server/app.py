@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 import vsearch
+from vsearch.errors import UsageError
 from vsearch.index import Index
 from vsearch.server import problems, schemas
 from vsearch.server.adding import Adder
@@ -53,6 +54,10 @@ def create_app(index: Index, options: Options) -> FastAPI:
 
 
 def _service(index: Index, options: Options) -> Service:
+    if options.allow_add and not index.status().roots:
+        raise UsageError(
+            "the index has no photo folder to save uploads under; `vsearch add FOLDER` gives it one"
+        )
     metrics = Metrics()
     return Service(
         options=options,

@@ -1,0 +1,60 @@
+"""Which photos of groups of duplicates may go, and why others stay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from vsearch.photoset import is_below
+from vsearch.records import DuplicateGroup, DuplicatePhoto, Skipped
+
+PathLike = str | os.PathLike[str]
+
+
+def superfluous(
+    groups: Sequence[DuplicateGroup], protect: Sequence[PathLike]
+) -> tuple[list[DuplicatePhoto], list[Skipped]]:
+    """Photos that no group would keep, each once; and those that stay: protected, or names of a kept file."""
+    kept = {group.keep: kept_of(group).path for group in groups}
+    files_kept = {_file(path): path for path in kept.values()}
+    extra = {photo.id: photo for group in groups for photo in group.photos if photo.id not in kept}
+    moved, skipped = [], []
+    for photo in sorted(extra.values(), key=lambda photo: photo.path):
+        if any(is_below(photo.path, folder) for folder in protect):
+            skipped.append(Skipped(photo.path, "protected", ""))
+        elif (same := files_kept.get(_file(photo.path))) is not None:
+            skipped.append(Skipped(photo.path, f"another name of the same file as {same}", ""))
+        elif os.path.islink(photo.path):
+            skipped.append(Skipped(photo.path, "a link, which takes no room", ""))
+        else:
+            moved.append(photo)
+    return moved, skipped
+
+
+def kept_of(group: DuplicateGroup) -> DuplicatePhoto:
+    """The photo to keep."""
+    return next(photo for photo in group.photos if photo.id == group.keep)
+
+
+def _file(path: str) -> tuple[int, int] | str:
+    """What tells a file from others, whatever it is called."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return path
+    return status.st_dev, status.st_ino
+
+
+def beside(groups: Sequence[DuplicateGroup], target: Path) -> list[Skipped]:
+    """The photos outside ``target`` of groups whose photo to keep lies in it."""
+    return [
+        Skipped(
+            photo.path,
+            f"the photo to keep is {kept_of(group).path}, in the folder to move to",
+            "choose another folder, or keep this photo with --keep-this",
+        )
+        for group in groups
+        for photo in group.photos
+        if not is_below(photo.path, target)
+    ]
