@@ -338,7 +338,7 @@ class IndexDirectory:
 
 def place(path: str | os.PathLike[str] | None) -> Path:
     """The index at ``path``, or, for ``None``, the one that commands mean; see :func:`find`."""
-    return Path(path).expanduser() if path is not None else find()
+    return Path(os.path.expanduser(path)) if path is not None else find()
 
 
 def find(start: Path | None = None) -> Path:
@@ -349,7 +349,7 @@ def find(start: Path | None = None) -> Path:
     """
     named = os.environ.get(VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))
     here = Path(start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         if (folder / NAME / "index.json").is_file() or _has_vectors(folder / NAME):
