@@ -154,7 +154,7 @@ class Graph(Nearest):
             return Scan(self._directory, only.rows, self._metric).nearest_each(vectors, k, pool=pool)
         if only.where is not None:
             return self._ask(vectors, wanted, only.where)
-        return [self._sifted(vector, max(k, pool), only) for vector in vectors]
+        return [self._sifted(vector, wanted, max(k, pool), only) for vector in vectors]
 
     def close(self) -> None:
         """Close the collection."""
@@ -166,9 +166,9 @@ class Graph(Nearest):
             return [nothing] * len(vectors)
         return self._collection.near_each(vectors, min(k, self._count), where)
 
-    def _sifted(self, vector: Vectors, k: int, only: Only) -> Neighbours:
-        """Ask for more until enough pass a filter that Chroma cannot say."""
-        wanted = _fetched(max(k, k * self._count // len(only.rows)))
+    def _sifted(self, vector: Vectors, wanted: int, k: int, only: Only) -> Neighbours:
+        """Ask for more than ``wanted`` until ``k`` pass a filter that Chroma cannot say."""
+        wanted = max(wanted, wanted * self._count // len(only.rows))
         while True:
             found = self._ask(vector[np.newaxis], wanted, None)[0]
             passing = only.holds(found.ids)

@@ -257,9 +257,9 @@ def _check(asked: Asked) -> None:
     if asked.text is not None and not asked.text.strip():
         raise UsageError("the text of a query must have a word in it")
     weights = [*(w.weight for w in (*asked.plus, *asked.minus)), asked.text_weight]
-    if not all(np.isfinite(weight) and weight > 0 for weight in weights):
-        wrong = next(weight for weight in weights if not (np.isfinite(weight) and weight > 0))
-        raise UsageError(f"weights must be numbers above 0; received {wrong}")
+    wrong = [weight for weight in weights if not (np.isfinite(weight) and weight > 0)]
+    if wrong:
+        raise UsageError(f"weights must be numbers above 0; received {wrong[0]}")
 
 
 def _combined(

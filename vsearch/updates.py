@@ -90,8 +90,7 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
     sweep(index.directory, index.catalog)
     ids: dict[int, None] = {}
     for path in paths:
-        if not os.fspath(path):
-            raise UsageError("a path is empty; name a folder or a photo, or . for this folder")
+        _refuse_empty(path)
         found = dict.fromkeys(_ids_below(index.catalog, os.fspath(path)))
         if not found:
             raise UsageError(f"{os.fspath(path)}: the index has no photo there; see `vsearch status`")
@@ -271,8 +270,7 @@ def _found(
 
 def _source(path: str | os.PathLike[str]) -> Source:
     """A folder as ``(folder, None)``, a file as ``(its folder, its name)``; both resolved."""
-    if not os.fspath(path):
-        raise UsageError("a path is empty; name a folder or a photo, or . for this folder")
+    _refuse_empty(path)
     given = os.path.realpath(os.path.expanduser(os.fspath(path)))
     if os.path.isdir(given):
         if not os.access(given, os.R_OK | os.X_OK):
@@ -283,6 +281,12 @@ def _source(path: str | os.PathLike[str]) -> Source:
     except PhotoError as error:
         raise UsageError(str(error)) from error
     return file.root, file.path
+
+
+def _refuse_empty(path: str | os.PathLike[str]) -> None:
+    """An empty path, of an unset variable in a shell, must not stand for the working directory."""
+    if not os.fspath(path):
+        raise UsageError("a path is empty; name a folder or a photo, or . for this folder")
 
 
 def _with_roots(index: Writable, wanted: Iterable[Source]) -> Writable:
