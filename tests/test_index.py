@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import stat
@@ -194,6 +195,18 @@ def test_excluded_photos_are_left_out(photos: Path, tmp_path: Path, toy_encoder:
     assert index.add(photos).unchanged == 6
 
 
+def test_photos_that_are_named_twice_count_once(photos: Path, tmp_path: Path, toy_encoder: Path) -> None:
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder, exclude=["hidden"])
+    album.write(photos / "hidden" / "new.png", 40)
+    album.write(photos / "41.png", 41).rename(photos / "odd.suffix")
+    shown: list[vsearch.Progress] = []
+    day1, odd = photos / "day1", photos / "odd.suffix"
+    named = (day1, photos, day1 / "photo001.jpg", photos, photos / "hidden", odd)
+    report = index.add(*named, on_progress=shown.append)
+    assert report.added == index.status().photos == 12 + 2  # what the walk of photos leaves out was named too
+    assert (shown[-1].done, shown[-1].total) == (14, 14)
+
+
 def test_an_index_moves_with_its_photos(photos: Path, tmp_path: Path, toy_encoder: Path) -> None:
     index = vsearch.Index.create(photos / ".vsearch", encoder=toy_encoder)
     index.add(photos)
@@ -267,6 +280,46 @@ def test_an_empty_folder_makes_no_index(tmp_path: Path, toy_encoder: Path) -> No
     with pytest.raises(vsearch.UsageError, match="no photos in"):
         vsearch.Index.build(tmp_path / "i.vsearch", [tmp_path / "empty"], encoder=toy_encoder)
     assert not (tmp_path / "i.vsearch").exists()
+
+
+def test_globs_that_leave_nothing_are_not_remembered(index: vsearch.Index, photos: Path) -> None:
+    with pytest.raises(vsearch.UsageError, match="no photos in"):
+        vsearch.Index.build(index.path, [photos], exclude=["*"])
+    assert index.add(photos).unchanged == 12
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, math.inf, math.nan])
+def test_a_bound_that_skips_everything_is_refused(
+    index: vsearch.Index, photos: Path, tmp_path: Path, toy_encoder: Path, bound: float
+) -> None:
+    with pytest.raises(vsearch.UsageError, match="max_megapixels must be a number above 0"):
+        vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder, max_megapixels=bound)
+    with pytest.raises(vsearch.UsageError, match="max_megapixels must be a number above 0"):
+        vsearch.Index.build(index.path, [photos], max_megapixels=bound)
+    assert not (tmp_path / "i.vsearch").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("layout", "NCHW", "promises input NCHW"),
+        ("input_size", 20, "promises input NHWC of"),
+        ("dimension", 13, "promises dimension 13"),
+        ("name", 5, "name must be a text"),
+    ],
+)
+def test_an_encoder_that_does_not_work_makes_no_index(
+    index: vsearch.Index, tmp_path: Path, toy_encoder: Path, field: str, value: object, said: str
+) -> None:
+    broken = shutil.copytree(toy_encoder, tmp_path / "broken")
+    specification = json.loads((broken / "encoder.json").read_text())
+    (broken / "encoder.json").write_text(json.dumps({**specification, field: value}))
+    with pytest.raises(vsearch.EncoderError, match=said):
+        vsearch.Index.create(tmp_path / "i.vsearch", encoder=broken)
+    assert not (tmp_path / "i.vsearch").exists()
+    with pytest.raises(vsearch.EncoderError, match=said):
+        index.reencode(broken)
+    assert index.status().photos == 12
 
 
 def test_an_index_without_photos_says_so(tmp_path: Path, toy_encoder: Path) -> None:

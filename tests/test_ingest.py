@@ -10,10 +10,10 @@ from PIL import Image
 
 from tests import album
 from vsearch import files
-from vsearch.directory import Settings
 from vsearch.encoders import Encoder, resolve
 from vsearch.errors import PhotoError
 from vsearch.ingest import Job, Reader, within
+from vsearch.settings import Settings
 
 SETTINGS = Settings(encoder="any")
 

@@ -16,11 +16,11 @@ from tests import safety
 from tests.conftest import Run
 from vsearch import processes
 from vsearch.catalog import Catalog
-from vsearch.directory import Settings
 from vsearch.encoders import Encoder, resolve
 from vsearch.errors import EncoderError, UsageError, VsearchError
 from vsearch.ingest import Job, Reader
 from vsearch.records import FileStat
+from vsearch.settings import Settings
 
 MANY = processes.FEW_PHOTOS + 40
 LONGEST = 60.0

@@ -18,12 +18,13 @@ import vsearch
 from tests import album, safety, toy
 from vsearch import cluster
 from vsearch.catalog import Catalog
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
 from vsearch.encoders import Encoder, resolve
 from vsearch.errors import ClusterError
 from vsearch.files import walk
 from vsearch.ingest import Job, Reader
 from vsearch.segments import Segment
+from vsearch.settings import Settings
 from vsearch.updates import Progress
 
 pytest.importorskip("ray", reason="needs vsearch[ray], which is not installed")

@@ -29,13 +29,14 @@ import numpy as np
 
 from vsearch import __version__, durable
 from vsearch.catalog import Catalog, SegmentKind
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder
 from vsearch.errors import ClusterError, MissingExtraError, UsageError, VersionMismatch, VsearchError
 from vsearch.ingest import Job, ReadAll, Reader, Reading, batch_of, batched
 from vsearch.processes import ProcessReaders, known_among
 from vsearch.quiet import quiet_stderr
 from vsearch.segments import Segment, SegmentWriter
+from vsearch.settings import Settings
 
 # One or two seconds of work: little beside the hundredth of a second that a task and its files cost, and
 # little to do again when a node dies.

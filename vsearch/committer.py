@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_json
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
 from vsearch.errors import IndexDamaged
 from vsearch.ingest import Job, Reading
 from vsearch.plan import Encode, Reuse, settle
 from vsearch.ranking import normalised
 from vsearch.records import Location, Photo, Skipped, SyncReport
 from vsearch.segments import SegmentWriter
+from vsearch.settings import Settings
 
 SEGMENT_ROWS = 1024
 # With a slow encoder a segment takes long to fill; what a kill can lose stays within a minute.

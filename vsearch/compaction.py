@@ -12,9 +12,10 @@ from itertools import groupby
 
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_json
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
 from vsearch.records import Location, Photo
 from vsearch.segments import Segment, SegmentWriter
+from vsearch.settings import Settings
 
 DEAD_SHARE = 0.3
 _ROWS = 1024

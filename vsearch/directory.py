@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ from vsearch.errors import (
     UsageError,
     VersionMismatch,
 )
-from vsearch.records import Metric
+from vsearch.settings import Settings
 
 NAME = ".vsearch"
 SegmentKind = Literal["vectors", "pixels", "thumbnails"]
@@ -43,63 +43,6 @@ _HOLDER = "lock.holder"
 _UNFINISHED = "unfinished"  # a file in a store that re-encoding still fills
 _STORE = "store-{:06d}"
 _CONTENT = (_CATALOG, f"{_CATALOG}-journal", "CURRENT", "encoder", *KINDS, "chroma")  # of a store
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What ``index.json`` holds.
-
-    Attributes:
-        encoder: the bundle's fingerprint.
-        metric: how photos are ranked; fixed at creation.
-        max_megapixels: larger photos are skipped.
-        keep_pixels: whether pixels segments are written and kept.
-        exclude: globs that the walks leave out.
-        roots: photo folders; ``..`` and the like are relative to the index directory, so that an
-            index inside its photo folder moves with it.
-        chroma_url: the Chroma server that holds the collection, or ``None`` for the embedded one.
-        unwalked: numbers of roots that hold single photos, named one by one; ``sync`` looks at those alone.
-        store: the folder of the store, relative to the index directory: ``""``, then ``store-000001`` ...
-    """
-
-    encoder: str
-    metric: Metric = "cosine"
-    max_megapixels: float = 200.0
-    keep_pixels: bool = False
-    exclude: tuple[str, ...] = ()
-    roots: tuple[str, ...] = field(default=())
-    chroma_url: str | None = None
-    unwalked: tuple[int, ...] = ()
-    store: str = ""
-
-    @property
-    def store_number(self) -> int:
-        """0 for the index directory itself."""
-        return int(self.store.rpartition("-")[2] or 0)
-
-    def as_json(self) -> str:
-        """For the copy of ``index.json`` that the catalog keeps."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Settings:
-        """The settings of :meth:`as_json`.
-
-        Raises:
-            ValueError, TypeError: it is something else.
-        """
-        return cls.of(json.loads(text))
-
-    @classmethod
-    def of(cls, fields: dict[str, Any]) -> Settings:
-        """Settings with these fields; raises TypeError when there are others."""
-        settings = cls(**fields)
-        return replace(
-            settings,
-            exclude=tuple(settings.exclude),
-            roots=tuple(map(str, settings.roots)),
-            unwalked=tuple(map(int, settings.unwalked)),
-        )
 
 
 class IndexDirectory:

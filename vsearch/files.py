@@ -199,6 +199,12 @@ def is_walked(path: str) -> bool:
     return not is_hidden(path) and _is_photo_name(path)
 
 
+def is_left_out(path: str, exclude: Sequence[str]) -> bool:
+    """Whether walks leave out what has this relative path: hidden, or a glob matches it or a folder above."""
+    excluded, parts = _excluder(exclude), path.split(os.sep)
+    return any(excluded("/".join(parts[: n + 1]), part) for n, part in enumerate(parts))
+
+
 def is_hidden(path: str) -> bool:
     """Whether a file of this relative path, or a folder that it is in, is hidden or a NAS's own."""
     return any(part.startswith(".") or part in SKIPPED_FOLDERS for part in path.split("/"))

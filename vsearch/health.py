@@ -9,12 +9,13 @@ from itertools import islice
 
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow
-from vsearch.directory import KINDS, IndexDirectory, Settings, place
+from vsearch.directory import KINDS, IndexDirectory, place
 from vsearch.encoders import Bundle
 from vsearch.errors import PhotoError, StorageError, VsearchError
 from vsearch.inspection import collection_problems
 from vsearch.records import Location, Photo, Problem
 from vsearch.segments import Segment
+from vsearch.settings import Settings
 
 _REBUILD = "run `vsearch rebuild`"
 _REREAD = "run `vsearch rebuild`, then `vsearch sync` to read its photos again"

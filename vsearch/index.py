@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from vsearch import durable, files, updates
 from vsearch.browsing import Browsable, is_id
@@ -13,8 +13,8 @@ from vsearch.catalog import Catalog
 from vsearch.cluster import reading_at
 from vsearch.collection import ChromaServer, server_url
 from vsearch.compaction import dead_bytes
-from vsearch.directory import IndexDirectory, Settings, place
-from vsearch.encoders import Bundle, catalogue, devices, resolve
+from vsearch.directory import IndexDirectory, place
+from vsearch.encoders import Bundle, Encoder, catalogue, devices, resolve
 from vsearch.errors import EncoderMismatch, UsageError
 from vsearch.records import (
     IndexStatus,
@@ -26,6 +26,7 @@ from vsearch.records import (
     Skipped,
     SyncReport,
 )
+from vsearch.settings import Settings
 from vsearch.tidy import TidyIndex
 from vsearch.updates import OnProgress, Writable
 
@@ -77,29 +78,31 @@ class Index(Browsable, TidyIndex):
                 Not remembered.
 
         Raises:
-            UsageError: ``cuda``, and this ONNX Runtime has none.
+            UsageError: ``cuda``, and this ONNX Runtime has none; or another argument cannot be followed.
             IndexExists: there is an index, or something else, at ``path``.
-            EncoderError: there is no such encoder.
+            EncoderError: there is no such encoder, or it does not work.
             CollectionError: the server does not answer.
         """
-        device = devices.usable(device)
         bundle = resolve(encoder)
-        chroma_url = _answering_server(chroma)
+        loaded = Encoder(bundle, devices.usable(device))
+        loaded.check()
         settings = Settings(
             encoder=bundle.fingerprint,
-            metric=_metric(metric),
+            metric=metric,
             max_megapixels=max_megapixels,
             keep_pixels=keep_pixels,
             exclude=tuple(exclude),
-            chroma_url=chroma_url,
-        )
+            chroma_url=_answering_server(chroma),
+        ).checked()
 
         def fill(directory: IndexDirectory) -> None:
             bundle.copy_to(directory.encoder)
             with Catalog(directory.catalog_file, (), create=True) as catalog, catalog.change() as change:
                 change.note("settings", settings.as_json())
 
-        return cls(IndexDirectory.create(place(path), settings, fill), device)
+        index = cls(IndexDirectory.create(place(path), settings, fill), device)
+        index._keep(loaded)
+        return index
 
     @classmethod
     def open(cls, path: PathLike | None = None, *, device: str = "auto") -> Index:
@@ -139,20 +142,23 @@ class Index(Browsable, TidyIndex):
             EncoderMismatch: the existing index was built with another encoder.
         """
         given: dict[str, Any] = {
-            "metric": _metric(metric) if metric is not None else None,
+            "metric": metric,
             "max_megapixels": max_megapixels,
             "keep_pixels": keep_pixels,
             "exclude": tuple(exclude) if exclude is not None else None,
         }
         given = {name: value for name, value in given.items() if value is not None}
-        if cls.exists(path):
-            index = cls.open(path, device=device)
-            if chroma is not None:
-                given["chroma_url"] = _answering_server(chroma)
-            index._configure(resolve(encoder) if encoder is not None else None, given)
-            return index
-        updates.count(photos, exclude or ())
-        return cls.create(path, encoder=encoder or catalogue.DEFAULT, chroma=chroma, device=device, **given)
+        if not cls.exists(path):
+            updates.count(photos, exclude or ())
+            given |= {"encoder": encoder or catalogue.DEFAULT, "chroma": chroma}
+            return cls.create(path, device=device, **given)
+        index = cls.open(path, device=device)
+        if chroma is not None:
+            given["chroma_url"] = _answering_server(chroma)
+        if exclude is not None:
+            updates.count(photos, exclude)  # it is remembered: not where it leaves nothing
+        index._configure(resolve(encoder) if encoder is not None else None, given)
+        return index
 
     @staticmethod
     def exists(path: PathLike) -> bool:
@@ -256,7 +262,7 @@ class Index(Browsable, TidyIndex):
             ``updated`` counts what was encoded now, ``unchanged`` what had been already.
 
         Raises:
-            EncoderError: there is no such encoder.
+            EncoderError: there is no such encoder, or it does not work.
             UsageError: more than half of the photos of a folder are gone; it may not be mounted.
             IndexBusy: another process is writing.
             StorageError: the disk is full, read-only or failing; the old vectors stay.
@@ -264,6 +270,7 @@ class Index(Browsable, TidyIndex):
         from vsearch import reencoding
 
         bundle = resolve(encoder)
+        Encoder(bundle, self._device).check()
         with self._directory.writing():
             report = reencoding.reencode(self._directory, bundle, on_progress, self._device)
         self._reload()
@@ -377,10 +384,10 @@ class Index(Browsable, TidyIndex):
                 f"{self.path} ranks by {self._settings.metric}, which is fixed at creation; "
                 "leave --metric out, or choose another --index"
             )
-        if not given:
-            return
-        with self._writing() as index:
-            updates.write_settings(index, replace(index.settings, **given))
+        replace(self._settings, **given).checked()
+        if given:
+            with self._writing() as index:
+                updates.write_settings(index, replace(index.settings, **given))
 
 
 def _answering_server(given: str | None) -> str | None:
@@ -390,10 +397,3 @@ def _answering_server(given: str | None) -> str | None:
     url = server_url(given)
     ChromaServer(url).check()
     return url
-
-
-def _metric(name: str) -> Metric:
-    for metric in get_args(Metric):
-        if name == metric:
-            return metric  # type: ignore[no-any-return]
-    raise UsageError(f"metric must be one of {', '.join(get_args(Metric))}; received {name!r}")

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch import files, hashing, images
-from vsearch.directory import Settings
 from vsearch.encoders import Encoder, devices
 from vsearch.errors import PhotoError
 from vsearch.records import FileStat, Photo, PhotoFacts
+from vsearch.settings import Settings
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

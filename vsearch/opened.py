@@ -105,6 +105,11 @@ class OpenIndex:
             self._loaded = Encoder(self._bundle, self._device)
         return self._loaded
 
+    def _keep(self, encoder: Encoder) -> None:
+        """Use an encoder that is loaded already from the bundle of which the index has a copy."""
+        encoder.bundle = self._bundle
+        self._loaded = encoder
+
     def _check_encoder(self, bundle: Bundle) -> Bundle:
         expected = self._settings.encoder
         if bundle.fingerprint != expected:

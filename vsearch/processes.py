@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from vsearch.catalog import Catalog, Sizes
-from vsearch.directory import Settings
 from vsearch.encoders import Bundle, Encoder, devices
 from vsearch.errors import PhotoError, UsageError, VsearchError
 from vsearch.ingest import (
@@ -40,6 +39,7 @@ from vsearch.ingest import (
     usable_cores,
 )
 from vsearch.records import Device
+from vsearch.settings import Settings
 
 VARIABLE = "VSEARCH_PROCESSES"
 THREADS_SUFFICE = 4  # cores that threads of one process keep busy

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vsearch.collection import Generations, generations_at
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
+from vsearch.settings import Settings
 
 
 def generations_of(directory: IndexDirectory, settings: Settings) -> Generations:

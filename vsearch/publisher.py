@@ -7,12 +7,13 @@ from itertools import groupby
 
 from vsearch.catalog import Catalog
 from vsearch.collection import Batch, Changes, Description, Metadata, batches_of
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
 from vsearch.errors import EncoderMismatch, IndexDamaged
 from vsearch.ingest import batched
 from vsearch.published import generations_of
 from vsearch.records import Photo
 from vsearch.segments import Segment
+from vsearch.settings import Settings
 
 # While a long build runs it publishes the first so many photos, and from then on at the growth of the kind.
 _FIRST = 1024

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from vsearch import containment, files, hashing, images
 from vsearch.catalog import Catalog
-from vsearch.directory import Settings
 from vsearch.encoders import Encoder
 from vsearch.errors import EncoderError, PhotoError, UsageError
 from vsearch.kinds import Original, Seen
 from vsearch.ranking import mixed, normalised
 from vsearch.records import Photo
 from vsearch.segmentrows import StoredRows
+from vsearch.settings import Settings
 
 Vector = npt.NDArray[np.float32]
 Picture = images.Source | Photo

@@ -15,13 +15,14 @@ from pathlib import Path
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_from_json
 from vsearch.collection import server_of
-from vsearch.directory import KINDS, IndexDirectory, Settings, place, stores_in
+from vsearch.directory import KINDS, IndexDirectory, place, stores_in
 from vsearch.encoders import Bundle, catalogue
 from vsearch.errors import IndexDamaged, IndexNotFound, PhotoError, StorageError, VsearchError
 from vsearch.inspection import unreadable_segments
 from vsearch.publisher import Publisher
 from vsearch.records import Location, Photo, RebuildReport
 from vsearch.segments import Segment
+from vsearch.settings import Settings
 
 
 def rebuild(path: str | os.PathLike[str] | None = None) -> RebuildReport:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from vsearch import files
 from vsearch.catalog import Catalog
 from vsearch.committer import Tally, sweep
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder
 from vsearch.errors import PhotoError, UsageError, VsearchError
 from vsearch.ingest import IsKnown, Job, Reader, Reading, batched
@@ -24,6 +24,7 @@ from vsearch.plan import may_remove
 from vsearch.published import generations_of, remove_superseded
 from vsearch.records import Device, Photo, Skipped, SyncReport
 from vsearch.segments import Segment
+from vsearch.settings import Settings
 from vsearch.updates import Counter, OnProgress, Run, Writable, finish
 
 _PAGE = 500

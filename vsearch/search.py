@@ -12,7 +12,7 @@ from vsearch import files, hashing
 from vsearch.calibration import SAMPLE, Background, background
 from vsearch.catalog import Catalog, KnownPhotos
 from vsearch.collection import Neighbours
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
 from vsearch.errors import IndexDamaged, UsageError
 from vsearch.filters import Condition
 from vsearch.kinds import Kinds, Seen
@@ -21,6 +21,7 @@ from vsearch.question import Question
 from vsearch.ranking import RANKINGS, cosine, nearness, normalised, refined, scores_by
 from vsearch.records import Answer, Match, Photo
 from vsearch.segmentrows import StoredRows
+from vsearch.settings import Settings
 
 Scores = npt.NDArray[np.float64]
 

@@ -13,13 +13,14 @@ from vsearch.catalog import Catalog
 from vsearch.collection import preload
 from vsearch.committer import Committer, Tally, sweep
 from vsearch.compaction import compact
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
 from vsearch.encoders import Encoder
 from vsearch.errors import PhotoError, UsageError
 from vsearch.ingest import IsKnown, Job, ReadAll, Reader, read_here
 from vsearch.plan import needs_reading
 from vsearch.publisher import Publisher
 from vsearch.records import FileStat, Photo, Skipped, SyncReport
+from vsearch.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def add(
     """
     total = count(photos, index.settings.exclude)
     tally = Tally()
-    sources = [_source(path) for path in photos]
+    sources = _sources(photos, index.settings.exclude)
     sweep(index.directory, index.catalog)
     index = _with_roots(index, sources)
     run = Run(index, tally, retry_failed=retry_failed, read_all=read_all)
@@ -126,7 +127,8 @@ def count(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> i
         UsageError: a path does not exist, or there is no photo in any of them.
     """
     unreadable: list[Skipped] = []
-    total = sum(1 for source in photos for _ in _found(*_source(source), exclude, unreadable.append))
+    sources = _sources(photos, exclude)
+    total = sum(1 for source in sources for _ in _found(*source, exclude, unreadable.append))
     if not total:
         raise UsageError(_nothing(photos, unreadable))
     return total
@@ -140,8 +142,8 @@ def found(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> l
     """
     unreadable: list[Skipped] = []
     seen: dict[str, FileStat] = {}
-    for source in photos:
-        for file in _found(*_source(source), exclude, unreadable.append):
+    for source in _sources(photos, exclude):
+        for file in _found(*source, exclude, unreadable.append):
             seen.setdefault(files.absolute(file.root, file.path), file)
     if not seen:
         raise UsageError(_nothing(photos, unreadable))
@@ -266,6 +268,23 @@ def _found(
     if name is None:
         return files.walk(root, exclude, on_error)
     return [files.stat_file(files.absolute(root, name))]
+
+
+def _sources(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> list[Source]:
+    """Each of ``photos`` once, without those that lie in a folder of them and are found there."""
+    sources = dict.fromkeys(map(_source, photos))
+    folders = {root for root, name in sources if name is None}
+
+    def is_found_in(folder: str, path: str, name: str | None) -> bool:
+        relative = os.path.relpath(path, folder)
+        return not files.is_left_out(relative, exclude) and (name is None or files.is_walked(relative))
+
+    def is_found(root: str, name: str | None) -> bool:
+        path = files.absolute(root, name or "")
+        around = folders.intersection(map(str, Path(path).parents))
+        return any(is_found_in(folder, path, name) for folder in around)
+
+    return [source for source in sources if not is_found(*source)]
 
 
 def _source(path: str | os.PathLike[str]) -> Source:

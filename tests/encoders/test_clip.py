@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,22 @@ def test_a_copied_folder_keeps_name_and_fingerprint(clip_folder: Path, tmp_path:
     assert Bundle(tmp_path / "encoder").fingerprint != bundle.fingerprint
     with pytest.raises(EncoderError, match=r"tokenizer\.json cannot be loaded"):
         Encoder(Bundle(tmp_path / "encoder")).encode_text("red")
+
+
+def test_without_a_tokenizer_config_the_tokenizer_says_how_to_pad(clip_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "four")
+    (folder / "textual" / "tokenizer_config.json").unlink()
+    np.testing.assert_array_equal(TextHalf(folder).encode("red"), TextHalf(clip_folder).encode("red"))
+    tokenizer = Tokenizer.from_file(str(folder / "textual" / "tokenizer.json"))
+    tokenizer.enable_padding(pad_id=2, pad_token="red")
+    tokenizer.save(str(folder / "textual" / "tokenizer.json"))
+    half = TextHalf(folder)
+    np.testing.assert_array_equal(half.encode("blue"), half.encode("blue" + " red" * (CONTEXT - 1)))
+
+
+def test_a_text_half_that_does_not_work_makes_no_index(clip_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "broken")
+    (folder / "textual" / "tokenizer_config.json").write_text(json.dumps({"pad_token": "nowhere"}))
+    with pytest.raises(EncoderError, match="must name as pad_token a word that"):
+        vsearch.Index.create(tmp_path / "i.vsearch", encoder=folder)
+    assert not (tmp_path / "i.vsearch").exists()

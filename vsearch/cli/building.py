@@ -104,7 +104,7 @@ def build_index(
     from vsearch.index import Index
 
     place = index or _default_place(photos)
-    if Index.exists(place):
+    if exists := Index.exists(place):
         print(f"{place} is an index already; going on with it", file=sys.stderr)
     if train:
         encoder = str(_trained(photos, place, encoder, exclude or [], device))
@@ -120,6 +120,8 @@ def build_index(
             chroma=chroma,
             device=device,
         )
+        if exists and keep_pixels:
+            print("pixels are kept of photos that are read from now on", file=sys.stderr)
         _warn_of_memory(opened, photos, exclude or [])
         action = partial(opened.add, *photos, ray=ray)
         run_and_report(opened, "indexing", lambda show: action(on_progress=show), strict, as_json)

@@ -118,9 +118,12 @@ def _checked(path: Path, s: Specification) -> Specification:
     for name, choices in allowed.items():
         if getattr(s, name) not in choices:
             raise _wrong(path, name, f"one of {', '.join(map(str, choices))}", getattr(s, name))
+    for name in ("name", "precision", "licence"):
+        if not isinstance(getattr(s, name), str):
+            raise _wrong(path, name, "a text", getattr(s, name))
     for name in ("input_size", "dimension"):
         value = getattr(s, name)
-        if not isinstance(value, int) or value < 1:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise _wrong(path, name, "a positive whole number", value)
     for name in ("mean", "std"):
         value = getattr(s, name)

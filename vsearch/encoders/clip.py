@@ -5,7 +5,7 @@ visual/model.onnx                input float32 [1, 3, S, S]; first output [1, D]
 visual/preprocess_cfg.json       size, mean and std (RGB, 0-1), resize_mode
 textual/model.onnx               input int32 [1, context] of token ids; first output [1, D]
 textual/tokenizer.json           of the ``tokenizers`` library
-textual/tokenizer_config.json    pad_token
+textual/tokenizer_config.json    optional: pad_token
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ TOKENIZER_CONFIG = Path("textual", "tokenizer_config.json")
 PREPROCESSING = Path("visual", "preprocess_cfg.json")
 CONFIG = Path("config.json")
 _CONTEXT = 77
+_PAD_TOKENS = ("<pad>", "[PAD]", "<|endoftext|>")
 _RESIZE: dict[str, ResizeMode] = {"shortest": "crop", "squash": "stretch", "longest": "pad"}
 
 
@@ -163,21 +164,29 @@ def _model(graph: Path) -> str | bytes:
 def _tokenizer(folder: Path, context: int) -> Any:
     import tokenizers
 
-    padding = _json(folder / TOKENIZER_CONFIG).get("pad_token", "<pad>")
-    token = padding["content"] if isinstance(padding, dict) else str(padding)
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception as error:  # its own class is not exported
         raise EncoderError(f"{folder / TOKENIZER} cannot be loaded: {error}; restore the encoder") from error
-    number = tokenizer.token_to_id(token)
-    if number is None:
+    known = [token for token in _pad_tokens(folder, tokenizer) if tokenizer.token_to_id(token) is not None]
+    if not known:
         raise EncoderError(
-            f"{folder / TOKENIZER_CONFIG} names the pad token {token!r}, which {TOKENIZER.name} lacks; "
+            f"{folder / TOKENIZER_CONFIG} must name as pad_token a word that {TOKENIZER.name} has; "
             "restore the encoder"
         )
     tokenizer.enable_truncation(max_length=context)
-    tokenizer.enable_padding(length=context, pad_token=token, pad_id=number)
+    tokenizer.enable_padding(length=context, pad_token=known[0], pad_id=tokenizer.token_to_id(known[0]))
     return tokenizer
+
+
+def _pad_tokens(folder: Path, tokenizer: Any) -> list[str]:
+    """What may fill up short texts: as the folder says, else what tokenizers of such models usually have."""
+    if (folder / TOKENIZER_CONFIG).is_file():
+        named = _json(folder / TOKENIZER_CONFIG).get("pad_token", "<pad>")
+        return [named["content"] if isinstance(named, dict) else str(named)]
+    if tokenizer.padding:
+        return [tokenizer.padding["pad_token"]]
+    return list(_PAD_TOKENS)
 
 
 def _dtype(kind: str) -> type[np.signedinteger[Any]]:

@@ -101,6 +101,17 @@ class Encoder:
             )
         return vector
 
+    def check(self) -> None:
+        """Encode a grey picture, and a word if there is a text half, so that faults show before work begins.
+
+        Raises:
+            EncoderError: it does not work.
+        """
+        side = self.specification.input_size
+        self.encode(np.full((1, side, side, 3), 128, np.uint8))
+        if self.bundle.has_text:
+            self.encode_text("photo")
+
     def _feed(self, pixels: Pixels) -> npt.NDArray[Any]:
         s = self.specification
         if s.input_dtype == "uint8":
@@ -116,9 +127,12 @@ class Encoder:
         expected = "tensor(uint8)" if s.input_dtype == "uint8" else "tensor(float)"
         if self._input.type != expected:
             raise self._disagree(f"input {s.input_dtype}", str(self._input.type))
-        side = self._input.shape[2]
-        if isinstance(side, int) and side != s.input_size:
-            raise self._disagree(f"input size {s.input_size}", str(side))
+        square = (s.input_size, s.input_size)
+        promised = (3, *square) if s.layout == "NCHW" else (*square, 3)
+        found = tuple(self._input.shape[1:])
+        fixed = [n for n, side in enumerate(found) if isinstance(side, int)]  # a name stands for any number
+        if len(found) != len(promised) or any(found[n] != promised[n] for n in fixed):
+            raise self._disagree(f"input {s.layout} of {promised}", f"{found}")
 
     def _disagree(self, promised: str, found: str) -> EncoderError:
         return EncoderError(

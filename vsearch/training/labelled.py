@@ -17,7 +17,7 @@ import numpy.typing as npt
 from vsearch import __version__, durable, files, heads, labels, updates
 from vsearch.catalog import Catalog, VectorRow
 from vsearch.components import PrincipalComponents
-from vsearch.directory import IndexDirectory, Settings
+from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder, catalogue, devices, graphs, resolve
 from vsearch.encoders.bundles import GRAPH, SPECIFICATION
 from vsearch.encoders.graphs import Projection
@@ -27,6 +27,7 @@ from vsearch.ingest import BATCH, Job, Reader, read_here
 from vsearch.nearest import read_vectors
 from vsearch.ranking import normalised
 from vsearch.records import Device, FileStat, Skipped
+from vsearch.settings import Settings
 
 Vectors = npt.NDArray[np.float32]
 OnPhoto = Callable[[int, int], None]
