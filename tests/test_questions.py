@@ -126,7 +126,7 @@ def test_many_questions_are_answered_as_one_by_one(
         album.picture(n % 7).rotate(n // 7).save(path)
     paths[3].write_text("no picture")
     paths[10] = next(photos.rglob("photo001.*"))  # known by its bytes
-    found = list(index.answers(map(str, paths), search.Wanted(k)))
+    found = list(index.answers(((str(path), str(path)) for path in paths), search.Wanted(k)))
     assert [result.query for result in found] == [str(path) for path in paths]
     assert [n for n, result in enumerate(found) if result.failure] == [3]
     for path, result in zip(paths, found, strict=True):
@@ -166,35 +166,29 @@ def test_the_command_line_answers_lists_stdin_and_ids(
     assert piped.stdout.decode().strip() == names[0]
 
 
-def test_the_command_line_writes_sheets_and_copies(
-    command: Run, index: vsearch.Index, photos: Path, tmp_path: Path
-) -> None:
-    picture = str(photos / "day0" / "photo000.png")
+def answered(command: Run, index: vsearch.Index, lines: bytes, *more: str) -> tuple[int, list[str], str]:
+    """Exit code, queries that found something, and what was said."""
     done = command(
-        "query",
-        picture,
-        "-k",
-        "3",
-        "--sheet",
-        "m.png",
-        "--html",
-        "s.html",
-        "--where",
-        "width > 1",
-        "--min-score",
-        "-0.5",
-        "--copy-to",
-        "best",
-        "--preview",
-        "--index",
-        str(index.path),
+        "query", "--from", "-", "--json", "-k", "1", "--index", str(index.path), *more, stdin=lines
     )
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "s.html").read_text()
-    assert "<code>width &gt; 1</code> and <code>min-score -0.5</code>" in page
-    with Image.open(tmp_path / "m.png") as montage:
-        assert montage.width > montage.height
-    assert (tmp_path / "best" / "1-photo000.png").read_bytes() == Path(picture).read_bytes()
-    assert "▀".encode() in done.stdout
-    nothing = command("query", picture, "--where", "width > 9999", "--index", str(index.path))
-    assert (nothing.returncode, nothing.stdout) == (1, b"") and b"meets the filter" in nothing.stderr
+    return done.returncode, [json.loads(n)["query"] for n in done.stdout.splitlines()], done.stderr.decode()
+
+
+def test_lists_may_name_photos_of_the_index(command: Run, index: vsearch.Index, photos: Path) -> None:
+    first, gone = photos / "day0" / "photo000.png", photos / "day0" / "photo002.png"
+    photo = index.query(first, k=1)[0].id
+    gone.unlink()
+    named = [str(first), str(gone), "day1/photo003.jpg", photo]
+    code, queries, said = answered(command, index, "\r\n".join(["\ufeff" + named[0], *named[1:]]).encode())
+    assert (code, queries, said) == (0, named, "")
+
+
+def test_lists_that_find_nothing_say_so(command: Run, index: vsearch.Index, photos: Path) -> None:
+    first = str(photos / "day0" / "photo000.png").encode()
+    assert answered(command, index, b"~a\0b\n/nope.jpg\n\xff.jpg")[0] == 2
+    code, queries, said = answered(command, index, b"/nope.jpg\n" + first)
+    assert (code, len(queries)) == (0, 1) and "1 of 2 pictures were skipped" in said
+    code, queries, said = answered(command, index, first, "--where", "width > 9999")
+    assert (code, queries) == (1, []) and "meets the filter" in said
+    code, queries, said = answered(command, index, b"\n\n")
+    assert (code, queries) == (2, []) and "names no picture" in said

@@ -113,22 +113,22 @@ class Answering(OpenIndex):
         """What :meth:`query` returns, with a note on why it is little."""
         return self._patiently(lambda: self._follow().answer(self._asker().ask(asked), wanted))
 
-    def answers(self, pictures: Iterable[str], wanted: Wanted) -> Iterator[Result]:
+    def answers(self, pictures: Iterable[tuple[str, Picture]], wanted: Wanted) -> Iterator[Result]:
         """Answer many queries, in order: batches of them run side by side on all cores.
 
         Args:
-            pictures: paths; one that cannot be read gives a result with a failure.
+            pictures: what each is called, and itself; one that cannot be read gives a result with a failure.
         """
         searcher, asker = self._follow(), self._asker()
 
-        def answer(paths: list[str]) -> list[Result]:
-            asked = asker.ask_each(paths)
+        def answer(batch: list[tuple[str, Picture]]) -> list[Result]:
+            names, asked = [name for name, _ in batch], asker.ask_each([picture for _, picture in batch])
             answers = iter(searcher.answers([q for q in asked if isinstance(q, Question)], wanted))
             return [
-                Result(path, (), question)
+                Result(name, (), failure=question)
                 if isinstance(question, PhotoError)
-                else Result(path, next(answers).matches)
-                for path, question in zip(paths, asked, strict=True)
+                else Result(name, (found := next(answers)).matches, found.note)
+                for name, question in zip(names, asked, strict=True)
             ]
 
         batches = batched(pictures, batch_of(self._bundle.specification.input_size))

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vsearch.errors import StorageError
+from vsearch.errors import StorageError, UsageError
 
 try:
     import fcntl
@@ -26,12 +26,16 @@ except ImportError:  # Windows, where an open file cannot be removed anyway
 
 TEMPORARY = ".writing-"
 _FAULT_VARIABLE = "VSEARCH_TEST_FAULT"
+_LONGEST_NAME = 255  # bytes, on every common file system
 _REMEDIES = {
     errno.ENOSPC: ("the disk is full", "free some space and run the same command again"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
-    errno.EROFS: ("the file system is read-only", "choose a writable place with --index"),
-    errno.EACCES: ("permission denied", "choose a writable place with --index"),
-    errno.EPERM: ("permission denied", "choose a writable place with --index"),
+    errno.ENOENT: ("there is no such folder", "make it first"),
+    errno.ENOTDIR: ("there is no such folder", "make it first"),
+    errno.ENAMETOOLONG: ("its name is too long", "choose a shorter one"),
+    errno.EROFS: ("the file system is read-only", "choose a writable place"),
+    errno.EACCES: ("permission denied", "choose a writable place"),
+    errno.EPERM: ("permission denied", "choose a writable place"),
 }
 
 
@@ -70,7 +74,10 @@ def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
 
 def temporary_beside(path: Path) -> Path:
     """A temporary name in the folder of ``path``, distinct for each process."""
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    name = f"{TEMPORARY}{os.getpid()}-{path.name}"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f"{TEMPORARY}{os.getpid()}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()}"
+    return path.with_name(name)
 
 
 def fsync_file(path: Path) -> None:
@@ -120,7 +127,25 @@ def write_atomic(path: Path, data: bytes, name: str = "file") -> None:
             temporary.write_bytes(data)
         publish(temporary, path, name)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong was told
+            temporary.unlink()
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that a person named, through links; what is no regular file, a pipe say, is written to.
+
+    Raises:
+        UsageError: it is a folder.
+        StorageError: the disk is full, read-only or failing.
+    """
+    path = Path(os.path.realpath(path.expanduser()))
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a folder; name a file to write")
+    if os.path.isfile(path) or not os.path.exists(path):
+        write_atomic(path, data)
+    else:
+        with storage_errors(path):
+            path.write_bytes(data)
 
 
 def sealed(content: dict[str, Any]) -> bytes:

@@ -213,6 +213,11 @@ def is_hidden(path: str) -> bool:
 # --- reading -------------------------------------------------------------------------------------
 
 
+def expanded(path: str) -> str:
+    """``path`` with the folder that ``~`` stands for; one with NUL, which no file has, as it is."""
+    return path if "\0" in path else os.path.expanduser(path)
+
+
 def read(path: str, limit: int = 2**30) -> bytes:
     """The bytes of a file.
 

@@ -128,16 +128,16 @@ class Asker:
             return plus[0]
         return _combined(plus, weights, minus, [w.weight for w in asked.minus])
 
-    def ask_each(self, paths: Sequence[str]) -> list[Question | PhotoError]:
+    def ask_each(self, pictures: Sequence[Picture]) -> list[Question | PhotoError]:
         """One question for each picture, encoded together; the error for one that cannot be read."""
-        pictures: list[Question | _Decoded | PhotoError] = []
-        for path in paths:
+        read: list[Question | _Decoded | PhotoError] = []
+        for picture in pictures:
             try:
-                pictures.append(self._picture(path, None))
+                read.append(self._picture(picture, None))
             except PhotoError as failure:
-                pictures.append(failure)
-        encoded = iter(self._encoded([p for p in pictures if not isinstance(p, PhotoError)]))
-        return [p if isinstance(p, PhotoError) else next(encoded) for p in pictures]
+                read.append(failure)
+        encoded = iter(self._encoded([p for p in read if not isinstance(p, PhotoError)]))
+        return [p if isinstance(p, PhotoError) else next(encoded) for p in read]
 
     def _picture(self, picture: Picture, crop: Crop | None) -> Question | _Decoded:
         if isinstance(picture, Photo):
@@ -168,7 +168,7 @@ class Asker:
     def _recalled(self, photo: Photo, twins: Sequence[Photo]) -> Question:
         """A photo of the index: its vector and thumbnail lie there."""
         if photo.vector is None:
-            raise UsageError(f"{_path(photo)} has no vector, for it failed; see `vsearch status --failed`")
+            raise PhotoError(_path(photo), "it has no vector, for it failed", "see `vsearch status --failed`")
         vector = self._rows.vectors.vector(photo.vector)
         digests = frozenset([photo.sha256]) if photo.sha256 else frozenset[str]()
         return Question(vector, digests, self._originals(photo), twins, pinned=True)
@@ -280,7 +280,7 @@ def _combined(
 def _bytes_of(picture: images.Source) -> tuple[images.Source, str | None]:
     """What to decode, and the SHA-256 where there are bytes."""
     if isinstance(picture, str | os.PathLike):
-        data = files.read(os.path.expanduser(os.fspath(picture)))
+        data = files.read(files.expanded(os.fspath(picture)))
         return data, files.digest(data)
     if isinstance(picture, bytes):
         return picture, files.digest(picture)

@@ -133,10 +133,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One of many queries: the picture's path, its matches, and why there are none if it is unreadable."""
+    """One of many queries: what it is called, its matches, a note on why they are few, or why it failed."""
 
     query: str
     matches: Sequence[Match]
+    note: str | None = None
     failure: PhotoError | None = None
 
 

@@ -130,14 +130,25 @@ def _run() -> None:
         # The reader of a pipe (head, say) has left; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # the last line of defence: no traceback reaches a user
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            _fail("the disk that the output goes to is full; make room there")
+        if isinstance(error, OSError) and (said := _of_the_system(error)):
+            _fail(said)
         if "VSEARCH_DEBUG" in os.environ:
             traceback.print_exc()
         _fail(
             f"unexpected {type(error).__name__}: {error}; this is a bug: please report it with the "
             "output of the same command under VSEARCH_DEBUG=1"
         )
+
+
+def _of_the_system(error: OSError) -> str | None:
+    """What to say of a fault of the machine that no part of the program could foresee."""
+    if error.errno == errno.ENOSPC:
+        return "the disk that the output goes to is full; make room there"
+    if error.errno == errno.EACCES and error.filename is not None:
+        return f"cannot read {error.filename}: permission denied; make it readable for this user"
+    if error.errno == errno.ENOENT and error.filename is None:  # os.getcwd does so
+        return "the working directory was deleted; change to another folder"
+    return None
 
 
 def _fail(message: str) -> None:

@@ -42,6 +42,8 @@ def check_output(output: Output) -> None:
     """
     if output.as_json + output.paths + output.null + output.preview > 1:
         raise UsageError("--json, --paths, -0 and --preview exclude each other; choose one")
+    if output.copy_to is not None and output.link_to is not None and output.copy_to == output.link_to:
+        raise UsageError("--copy-to and --link-to need a folder each")
     if output.sheet is not None and output.sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise UsageError(f"a montage is a .jpg or a .png; received {output.sheet}")
 
@@ -70,8 +72,9 @@ def deliver(
     if output.sheet is not None:
         from vsearch.render.montage import write_montage
 
-        write_montage(output.sheet, name, thumbnail, matches, index.thumbnail)
-        print(f"montage: {output.sheet}", file=sys.stderr)
+        shown = write_montage(output.sheet, name, thumbnail, matches, index.thumbnail)
+        rest = f", the first {shown:,} of {len(matches):,} matches" if shown < len(matches) else ""
+        print(f"montage: {output.sheet}{rest}", file=sys.stderr)
     if output.copy_to is not None:
         _place(matches, output.copy_to, shutil.copy2, "copied")
     if output.link_to is not None:
@@ -112,21 +115,27 @@ def _thumbnail(index: Index, picture: Picture | None) -> bytes | None:
 
 def _place(matches: Sequence[Match], folder: Path, put: Callable[[str, str], object], done: str) -> None:
     """Put each match into ``folder`` under ``rank-name``; what is there already is never replaced."""
+    from vsearch.durable import storage_errors
     from vsearch.render.text import printable
 
-    width = len(str(len(matches)))
-    try:
+    width, placed = len(str(len(matches))), 0
+    with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for match in matches:
-            target = folder / f"{match.rank:0{width}d}-{Path(match.path).name}"
-            if os.path.lexists(target):
-                raise UsageError(f"{printable(str(target))} is there already; choose an empty folder")
-            put(match.path, str(target))
-    except OSError as error:
-        raise StorageError(
-            f"cannot write into {folder}: {error.strerror}; check the disk and the photo"
-        ) from error
-    print(f"{done} {len(matches)} photos into {folder}", file=sys.stderr)
+    for match in matches:
+        target = folder / f"{match.rank:0{width}d}-{Path(match.path).name}"
+        if os.path.lexists(target):
+            raise UsageError(f"{printable(str(target))} is there already; choose an empty folder")
+        if not os.access(match.path, os.R_OK):
+            print(f"skipped {printable(match.path)}: it is gone, or cannot be read", file=sys.stderr)
+            continue
+        try:
+            with storage_errors(target):
+                put(match.path, str(target))
+        except StorageError:
+            target.unlink(missing_ok=True)  # half of a copy
+            raise
+        placed += 1
+    print(f"{done} {placed} photos into {folder}", file=sys.stderr)
 
 
 def _open(path: str) -> None:

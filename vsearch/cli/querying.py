@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from vsearch.cli import NOTHING_FOUND, app
+from vsearch import files
+from vsearch.cli import FAILED, NOTHING_FOUND, app
 from vsearch.cli.answers import Output, check_output, deliver
 from vsearch.cli.options import DeviceOption, IndexOption, JsonOption, SinceOption, UnderOption, UntilOption
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
     from vsearch.index import Index
-    from vsearch.question import Asked, Picture, Weighted
+    from vsearch.question import Asked, Picture
     from vsearch.search import Wanted
 
 _WEIGHTED = re.compile(r"(\d+(?:\.\d+)?):(.+)", re.DOTALL)
@@ -149,28 +150,27 @@ def _asked(
     text_weight: float,
     crop: str | None,
 ) -> Asked:
-    from vsearch.question import Asked
+    from vsearch.question import Asked, Weighted
 
-    if [*images, *minus].count("-") > 1:
+    weighed = [_weight(argument) for argument in (*images, *minus)]
+    if [argument for argument, _ in weighed].count("-") > 1:
         raise UsageError("only one picture can come from stdin; name the others")
-    plus = tuple(_weighted(index, image) for image in images)
-    return Asked(plus, tuple(_weighted(index, image) for image in minus), text, text_weight, crop)
+    weighted = tuple(
+        Weighted(sys.stdin.buffer.read() if argument == "-" else _picture(index, argument), weight)
+        for argument, weight in weighed
+    )
+    return Asked(weighted[: len(images)], weighted[len(images) :], text, text_weight, crop)
 
 
-def _weighted(index: Index, argument: str) -> Weighted:
-    from vsearch.question import Weighted
-
+def _weight(argument: str) -> tuple[str, float]:
+    """What stands behind ``2:``, and how much it counts; a file may be called so."""
     found = _WEIGHTED.fullmatch(argument)
-    if found and not os.path.lexists(argument):
-        return Weighted(_picture(index, found[2]), float(found[1]))
-    return Weighted(_picture(index, argument))
+    return (found[2], float(found[1])) if found and not os.path.lexists(argument) else (argument, 1.0)
 
 
 def _picture(index: Index, argument: str) -> Picture:
-    """A file, the bytes on stdin, or a photo of the index: by id, or by path inside a photo folder."""
-    if argument == "-":
-        return sys.stdin.buffer.read()
-    path = os.path.expanduser(argument)
+    """A file, or a photo of the index: by id, or by path inside a photo folder."""
+    path = files.expanded(argument)
     if os.path.lexists(path):
         return path
     return index.photo(argument) or index.named(argument) or path
@@ -193,18 +193,33 @@ def _many(index: Index, source: Path, wanted: Wanted) -> None:
     """Answer a query for each line; pictures that cannot be read are told of and passed over."""
     from vsearch.render.text import match_json, printable
 
-    stream = sys.stdin if str(source) == "-" else _opened(source)
-    lines = (line.rstrip("\n") for line in stream)
-    for result in index.answers((line for line in lines if line), wanted):
+    asked = skipped = found = 0
+    note = None
+    lines = (line.rstrip("\n") for line in _opened(source))
+    pictures = ((line, _picture(index, line)) for line in lines if line)
+    for result in index.answers(pictures, wanted):
+        asked += 1
+        found += len(result.matches)
+        note = note or result.note
         if result.failure is not None:
+            skipped += 1
             print(f"skipped {printable(str(result.failure))}", file=sys.stderr)
         for match in result.matches:
             print(match_json(result.query, match))
+    if not asked:
+        raise UsageError(f"{source} names no picture; it must have one a line")
+    if skipped:
+        print(f"{skipped:,} of {asked:,} pictures were skipped", file=sys.stderr)
+    if not found:
+        if note:
+            print(note, file=sys.stderr)
+        raise typer.Exit(FAILED if skipped == asked else NOTHING_FOUND)
 
 
 def _opened(source: Path) -> TextIO:
-    try:
-        return source.expanduser().open(encoding="utf-8", errors="surrogateescape")
+    try:  # names may be any bytes, and Windows' editors begin files with a mark
+        file = 0 if str(source) == "-" else source.expanduser()
+        return open(file, encoding="utf-8-sig", errors="surrogateescape", closefd=file != 0)
     except OSError as error:
         raise UsageError(
             f"cannot read {source}: {error.strerror}; name a file with one path a line"

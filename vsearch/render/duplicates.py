@@ -49,7 +49,7 @@ def write_page(
         thumbnail: JPEG bytes of the photo with this id, or ``None``.
 
     Raises:
-        StorageError: ``path`` cannot be written.
+        UsageError, StorageError: ``path`` cannot be written.
     """
     shown = [
         {
@@ -63,7 +63,7 @@ def write_page(
         for group in groups
     ]
     page = environment().get_template("duplicates.html").render(groups=shown)
-    durable.write_atomic(path, page.encode("utf-8", "replace"))
+    durable.write_output(path, page.encode("utf-8", "replace"))
 
 
 def _card(

@@ -63,7 +63,7 @@ def write_page(
         shown: what to show of the photo in a row.
 
     Raises:
-        StorageError: ``path`` cannot be written.
+        UsageError, StorageError: ``path`` cannot be written.
     """
     card = cache(lambda row: _card(shown(row)))
     page = (
@@ -79,7 +79,7 @@ def write_page(
             queries=[_query(row, results, labels, card) for row in _chosen(labels)],
         )
     )
-    durable.write_atomic(path, page.encode("utf-8", "replace"))
+    durable.write_output(path, page.encode("utf-8", "replace"))
 
 
 def _heads(results: Sequence[Result]) -> list[str]:

@@ -31,7 +31,7 @@ def write_sheet(path: Path, rows: Sequence[SheetRow], thumbnail: Callable[[str],
         thumbnail: JPEG bytes of the photo with this id, or ``None``.
 
     Raises:
-        StorageError: ``path`` cannot be written.
+        UsageError, StorageError: ``path`` cannot be written.
     """
     page = (
         environment()
@@ -48,7 +48,7 @@ def write_sheet(path: Path, rows: Sequence[SheetRow], thumbnail: Callable[[str],
             ]
         )
     )
-    durable.write_atomic(path, page.encode("utf-8", "replace"))
+    durable.write_output(path, page.encode("utf-8", "replace"))
 
 
 def _card(match: Match, thumbnail: bytes | None) -> dict[str, object]:

@@ -56,7 +56,7 @@ def write_map(
         filters: those that were used, for the title.
 
     Raises:
-        StorageError: ``path`` cannot be written.
+        UsageError, StorageError: ``path`` cannot be written.
     """
     script = _source("plane.js") + "\n" + _source("map.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -71,7 +71,7 @@ def write_map(
             data=Markup(_inert(_data(found, sheets(found.ids, thumbnail)))),
         )
     )
-    durable.write_atomic(path, page.encode("utf-8", "replace"))
+    durable.write_output(path, page.encode("utf-8", "replace"))
 
 
 def sheets(ids: Sequence[str], thumbnail: Callable[[str], bytes | None]) -> Sheets:

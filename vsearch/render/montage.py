@@ -26,8 +26,8 @@ def write_montage(
     picture: bytes | None,
     matches: Sequence[Match],
     thumbnail: Callable[[str], bytes | None],
-) -> None:
-    """Write a montage to ``path``, whose suffix says JPEG or PNG.
+) -> int:
+    """Write a montage to ``path``, whose suffix says JPEG or PNG; how many of ``matches`` fit into it.
 
     Args:
         query: its name, the label of the first picture.
@@ -35,7 +35,7 @@ def write_montage(
         thumbnail: JPEG bytes of the photo with this id, or ``None``.
 
     Raises:
-        StorageError: ``path`` cannot be written.
+        UsageError, StorageError: ``path`` cannot be written.
     """
     shown = matches[:_MOST]
     tiles = [_tile(picture, Path(query).name or query, "query", _ACCENT)]
@@ -52,7 +52,8 @@ def write_montage(
         montage.paste(tile, (_GAP + column * (_TILE + _GAP), _GAP + row * (_TILE + _LABEL + _GAP)))
     buffer = io.BytesIO()
     montage.save(buffer, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=90)
-    durable.write_atomic(path, buffer.getvalue())
+    durable.write_output(path, buffer.getvalue())
+    return len(shown)
 
 
 def _tile(jpeg: bytes | None, name: str, facts: str, colour: str) -> Image.Image:

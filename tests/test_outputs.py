@@ -1,0 +1,96 @@
+"""What becomes of answers: sheets, montages, copies; wherever a person may point them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+import vsearch
+from tests.conftest import ROOT, Run
+from vsearch.render import montage
+
+
+def test_the_command_line_writes_sheets_and_copies(
+    command: Run, index: vsearch.Index, photos: Path, tmp_path: Path
+) -> None:
+    picture = str(photos / "day0" / "photo000.png")
+    done = command(
+        "query",
+        picture,
+        "-k",
+        "3",
+        "--sheet",
+        "m.png",
+        "--html",
+        "s.html",
+        "--where",
+        "width > 1",
+        "--min-score",
+        "-0.5",
+        "--copy-to",
+        "best",
+        "--preview",
+        "--index",
+        str(index.path),
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "s.html").read_text()
+    assert "<code>width &gt; 1</code> and <code>min-score -0.5</code>" in page
+    with Image.open(tmp_path / "m.png") as shown:
+        assert shown.width > shown.height
+    assert (tmp_path / "best" / "1-photo000.png").read_bytes() == Path(picture).read_bytes()
+    assert "▀".encode() in done.stdout
+    nothing = command("query", picture, "--where", "width > 9999", "--index", str(index.path))
+    assert (nothing.returncode, nothing.stdout) == (1, b"") and b"meets the filter" in nothing.stderr
+
+
+def test_outputs_go_through_links_and_never_replace_what_is_no_file(
+    command: Run, index: vsearch.Index, photos: Path, tmp_path: Path
+) -> None:
+    asked = ("query", str(photos / "day0" / "photo000.png"), "--index", str(index.path), "--html")
+    (tmp_path / "link.html").symlink_to("real.html")
+    assert command(*asked, "link.html").returncode == 0
+    assert (tmp_path / "link.html").is_symlink() and (tmp_path / "real.html").stat().st_size
+    os.mkfifo(tmp_path / "pipe")
+    writer = [sys.executable, "-m", "vsearch", *asked, "pipe"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(writer, cwd=tmp_path, stdout=subprocess.DEVNULL, env=environment):
+        assert "<html" in (tmp_path / "pipe").read_text()
+    long = "x" * 250 + ".html"
+    assert command(*asked, long).returncode == 0 and (tmp_path / long).is_file()
+    faults = {"": "is a folder", "no/a.html": "there is no such folder", "y" * 300: "too long"}
+    for place, said in faults.items():
+        failed = command(*asked, place)
+        assert failed.returncode == 2 and said in failed.stderr.decode() and b"bug" not in failed.stderr
+
+
+def test_copies_pass_over_photos_that_are_gone(
+    command: Run, index: vsearch.Index, photos: Path, tmp_path: Path
+) -> None:
+    first = photos / "day0" / "photo000.png"
+    asked = ("query", str(first), "-k", "3", "--index", str(index.path))
+    gone = Path(index.query(first, k=2)[1].path)
+    gone.unlink()
+    done = command(*asked, "--copy-to", "best")
+    assert done.returncode == 0 and f"skipped {gone}" in done.stderr.decode()
+    assert len(list((tmp_path / "best").iterdir())) == 2
+    both = command(*asked, "--copy-to", "both", "--link-to", "both")
+    assert both.returncode == 2 and not (tmp_path / "both").exists()
+    stdin = command("query", "2:-", "3:-", "--index", str(index.path), stdin=first.read_bytes())
+    assert stdin.returncode == 2 and b"only one picture can come from stdin" in stdin.stderr
+
+
+def test_a_montage_says_how_many_it_shows(tmp_path: Path) -> None:
+    match = vsearch.Match(1, "a.jpg", 0.5, "similar", "1")
+    assert montage.write_montage(tmp_path / "m.jpg", "q", None, [match] * 300, lambda id: None) == 240
+
+
+def test_a_deleted_working_directory_is_no_bug(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    run = f"cd {tmp_path}/gone && rmdir ../gone && PYTHONPATH={ROOT} {sys.executable} -m vsearch status"
+    done = subprocess.run(["sh", "-c", run], capture_output=True, text=True)
+    assert done.returncode == 2 and "working directory was deleted" in done.stderr
