@@ -271,7 +271,7 @@ def test_move_needs_yes_spares_protected_and_is_undone(run_family: Run, family: 
     assert names(family) == before
     (family / "dark.jpg").write_bytes(b"changed since")
     done = run_family("--move-to", aside, "--yes")
-    assert b"changed since it was indexed" in done.stderr
+    assert b"changed since then" in done.stderr
     assert names(aside) == {"copy.png", "small.jpg", "grey.jpg"}
     assert run_family("--undo").returncode == 0
     assert names(family) == before and not names(aside)
@@ -363,6 +363,74 @@ def test_equal_bytes_are_linked_where_a_larger_version_is_kept(
     assert done.returncode == 0, done.stderr
     assert os.path.samefile(album / "s1.jpg", album / "s2.jpg")
     assert not os.path.samefile(album / "s1.jpg", album / "big.png")
+    with vsearch.Index.open(tmp_path / "i.vsearch") as index:
+        (group,) = index.duplicates(kinds=["identical"])
+        assert [Path(photo.path).name for photo in group.photos] == ["s1.jpg", "s2.jpg"]
+        assert kinds_of(index.duplicates()) == {"s1.jpg": "altered", "s2.jpg": "altered"}
+
+
+def test_what_cannot_be_reverted_does_not_stand_in_the_way(
+    run_family: Run, family: Path, tmp_path: Path
+) -> None:
+    aside = tmp_path / "aside"
+    assert run_family("--move-to", aside, "--kind", "identical", "--yes").returncode == 0
+    assert run_family("--move-to", aside, "--kind", "altered", "--yes").returncode == 0
+    (aside / "dark.jpg").write_bytes(b"changed since")
+    (aside / "small.jpg").unlink()
+    undone = run_family("--undo", "--json")
+    report = json.loads(undone.stdout)
+    assert undone.returncode == 0 and report["done"] == 1
+    assert {Path(skipped["path"]).name for skipped in report["skipped"]} == {"dark.jpg", "small.jpg"}
+    assert json.loads(run_family("--undo", "--json").stdout) == {"done": 1, "skipped": []}
+    assert names(aside) == {"dark.jpg"} and run_family("--undo").returncode == 2
+
+
+def test_a_fault_of_the_disk_can_be_mended_and_undone_again(
+    run_family: Run, family: Path, tmp_path: Path
+) -> None:
+    assert run_family("--move-to", tmp_path / "aside", "--kind", "identical", "--yes").returncode == 0
+    away = family.rename(tmp_path / "away")
+    family.write_bytes(b"no folder")
+    failed = run_family("--undo")
+    assert failed.returncode == 2 and b"mend that" in failed.stderr
+    family.unlink()
+    away.rename(family)
+    assert run_family("--undo").returncode == 0 and {"cat.png", "copy.png"} <= names(family)
+
+
+def test_a_move_that_fails_altogether_leaves_nothing_to_undo(
+    run_family: Run, family: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert run_family("--move-to", tmp_path / "file" / "aside", "--yes").returncode == 2
+    undone = run_family("--undo")
+    assert undone.returncode == 2 and b"nothing was moved or linked" in undone.stderr
+
+
+def test_plans_and_decisions_come_as_json(run_family: Run, family: Path, tmp_path: Path) -> None:
+    plan = run_family("--move-to", tmp_path / "aside", "--json")
+    assert {json.loads(line)["what"] for line in plan.stdout.splitlines()} == {"move"}
+    made = json.loads(run_family("--keep-this", family / "grey.jpg", "--json").stdout)
+    assert made["what"] == "keep"
+    assert json.loads(run_family("--forget", made["id"], "--json").stdout) == {"forgotten": made["id"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--move-to", "aside", "--protect", "nowhere"), "nowhere is to be protected and is not there"),
+        (("--forget", ""), "there is no decision ''"),
+        (("--decisions", "--html", "x.html"), "go with no decision"),
+        (("--undo", "--kind", "altered"), "go with no decision"),
+        (("--move-to", "aside", "--paths"), "do not go with a move"),
+    ],
+)
+def test_options_that_mean_nothing_together_are_refused(
+    run_family: Run, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    done = run_family(*options)
+    assert done.returncode == 2 and said in done.stderr.decode() and not done.stdout
+    assert not (tmp_path / "x.html").exists()
 
 
 @pytest.fixture

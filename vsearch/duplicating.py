@@ -9,24 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-
-from vsearch import decisions, files, images, keeping, moving
+from vsearch import decisions, files, keeping, moving
 from vsearch.catalog import Catalog
 from vsearch.decisions import Decision, What
 from vsearch.directory import IndexDirectory
-from vsearch.errors import PhotoError, UsageError
+from vsearch.errors import UsageError
 from vsearch.finding import FOLDER, Finder, Group
+from vsearch.groups import Filler, with_sharpness
 from vsearch.moving import Outcome, Step
 from vsearch.photoset import is_below
-from vsearch.records import DuplicateGroup, DuplicateMember, DuplicatePhoto, Photo, Relation, Skipped
+from vsearch.records import DuplicateGroup, DuplicatePhoto, Photo, Relation, Skipped
 from vsearch.superfluous import beside, kept_of, superfluous
 
 PathLike = str | os.PathLike[str]
 KINDS: tuple[Relation, ...] = get_args(Relation)
 #: What may be moved without being named: copies that show no less and nothing else.
 MOVED_KINDS: tuple[Relation, ...] = ("identical", "altered")
-_SHARPNESS_SIDE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ class Duplicates:
         finally:
             finder.close()
         if wanted.sharpness or keeping.needs_sharpness(rules):
-            found = [_with_sharpness(group) for group in found]
+            found = [with_sharpness(group) for group in found]
         chosen = [(group, keeping.choose(group.photos, rules, kept)) for group in found]
         groups = [replace(group, keep=choice.photo.id, why=choice.why) for group, choice in chosen]
         return sorted(groups, key=lambda group: (group.representative.path, group.members[0].photo.path))
@@ -102,13 +100,12 @@ class Duplicates:
             for each in made
             if each.what == "not-duplicates" and all(digest in place for digest in each.sha256)
         ]
-        filler = _Filler(finder, self._catalog, within, kinds)
+        filler = Filler(finder, self._catalog, within, kinds)
         while True:
             found = finder.groups(rows, apart)
             gone = {row for group in found for row in _rows_of(group) if not filler.photos(row)}
             if not gone:
-                groups = [filler.fill(group) for group in found]
-                return [group for group in groups if group is not None]
+                return [filled for group in found for filled in filler.fill(group)]
             rows = rows - gone  # their files have been moved or removed since
 
     def _rows(self, finder: Finder, within: PathLike | None) -> set[int]:
@@ -182,9 +179,10 @@ class Duplicates:
         What lies in ``folder`` already was moved aside before: where it would be kept, nothing is moved.
 
         Raises:
-            UsageError: ``folder`` lies in the index directory.
+            UsageError: ``folder`` lies in the index directory, or a protected one is not there.
         """
         target = Path(os.path.abspath(os.path.expanduser(os.fspath(folder))))
+        _refuse_missing(protect)
         if is_below(str(target), self._directory.path):
             raise UsageError(f"{target} lies in the index itself; choose a folder outside")
         aside = [group for group in groups if is_below(kept_of(group).path, target)]
@@ -195,7 +193,12 @@ class Duplicates:
         return MovePlan(moving.plan_moves(sources, target), skipped)
 
     def plan_links(self, groups: Sequence[DuplicateGroup], protect: Sequence[PathLike] = ()) -> MovePlan:
-        """The links that let photos with the same bytes share one file; others are left alone."""
+        """The links that let photos with the same bytes share one file; others are left alone.
+
+        Raises:
+            UsageError: a protected folder is not there.
+        """
+        _refuse_missing(protect)
         extra, skipped = superfluous(groups, protect)
         first = {photo.sha256: photo for photo in reversed(extra)}
         first |= {photo.sha256: photo for photo in map(kept_of, groups)}
@@ -218,7 +221,12 @@ class Duplicates:
             self._refuse_unfinished()
             journal = self._journals / f"{self._next_journal():06d}.doing.jsonl"
             moving.write_journal(journal, plan.steps)
-            return self._finished(journal)
+            outcome = moving.act(plan.steps)
+            if outcome.done:
+                self._mark(journal, "done")
+            else:
+                journal.unlink()  # there is nothing to undo
+            return outcome
 
     def finish(self) -> Outcome:
         """Do the rest of a move that was interrupted.
@@ -230,10 +238,12 @@ class Duplicates:
             unfinished = sorted(self._journals.glob("*.doing.jsonl"))
             if not unfinished:
                 raise UsageError("no move was interrupted; there is nothing to finish")
-            return self._finished(unfinished[-1])
+            outcome = moving.act(moving.read_journal(unfinished[-1]))
+            self._mark(unfinished[-1], "done")
+            return outcome
 
     def undo(self) -> Outcome:
-        """Revert the last move, finished or not.
+        """Revert the last move, finished or not; files that have changed, or gone, since then stay so.
 
         Raises:
             UsageError: there is none.
@@ -244,14 +254,12 @@ class Duplicates:
                 raise UsageError("nothing was moved or linked; there is nothing to undo")
             journal = max(journals)
             outcome = moving.undo(moving.read_journal(journal))
-            if not outcome.skipped:  # else the same command can be given again, once that is mended
-                os.replace(journal, self._journals / f"{journal.name[:6]}.undone.jsonl")
+            if not outcome.can_be_repeated:
+                self._mark(journal, "undone")
             return outcome
 
-    def _finished(self, journal: Path) -> Outcome:
-        outcome = moving.act(moving.read_journal(journal))
-        os.replace(journal, self._journals / f"{journal.name[:6]}.done.jsonl")
-        return outcome
+    def _mark(self, journal: Path, state: str) -> None:
+        os.replace(journal, self._journals / f"{journal.name[:6]}.{state}.jsonl")
 
     def _refuse_unfinished(self) -> None:
         if any(self._journals.glob("*.doing.jsonl")):
@@ -267,66 +275,10 @@ class Duplicates:
         return list(self._catalog.get_many([int(photo.id) for photo in photos]).values())
 
 
-class _Filler:
-    """Turns rows into photos and groups, leaving out files that are no longer there."""
-
-    def __init__(
-        self, finder: Finder, catalog: Catalog, within: PathLike | None, kinds: Sequence[Relation]
-    ) -> None:
-        self._finder = finder
-        self._catalog = catalog
-        self._within = within
-        self._kinds = kinds
-        self._known: dict[int, list[DuplicatePhoto]] = {}
-
-    def photos(self, row: int) -> list[DuplicatePhoto]:
-        """The photos with one content whose files exist, by path."""
-        if row not in self._known:
-            ids = list(self._finder.photos.photos[row])
-            found = [_described(photo) for photo in self._catalog.get_many(ids).values()]
-            within = self._within
-            self._known[row] = [
-                photo
-                for photo in sorted(found, key=lambda photo: photo.path)
-                if os.path.lexists(photo.path) and (within is None or is_below(photo.path, within))
-            ]
-        return self._known[row]
-
-    def fill(self, group: Group) -> DuplicateGroup | None:
-        """A group with all facts; ``None`` when nothing of the wanted kinds is in it."""
-        representative, *twins = self.photos(group.representative)
-        is_burst = any(link.relation == "burst" for link in group.members)
-        members = (
-            []
-            if is_burst
-            else [
-                DuplicateMember(
-                    twin,
-                    "identical",
-                    self._distance(group.representative, group.representative),
-                    1.0,
-                    _seconds(twin, representative),
-                )
-                for twin in twins
-            ]
-        )
-        for link in group.members:
-            photos = self.photos(link.row)[: 1 if link.relation == "burst" else None]
-            score, distance = self._evidence(link.row, group.representative)
-            members += [
-                DuplicateMember(
-                    photo, link.relation, distance, score, _seconds(photo, representative), link.region
-                )
-                for photo in photos
-            ]
-        wanted = tuple(member for member in members if member.kind in self._kinds)
-        return DuplicateGroup(representative, wanted, representative.id, "") if wanted else None
-
-    def _evidence(self, row: int, representative: int) -> tuple[float, int | None]:
-        return self._finder.score(row, representative), self._distance(row, representative)
-
-    def _distance(self, row: int, representative: int) -> int | None:
-        return self._finder.hash_distance(row, representative)
+def _refuse_missing(protect: Sequence[PathLike]) -> None:
+    for folder in protect:
+        if not os.path.lexists(os.path.expanduser(os.fspath(folder))):
+            raise UsageError(f"{os.fspath(folder)} is to be protected and is not there; check its name")
 
 
 def _rows_of(group: Group) -> list[int]:
@@ -342,51 +294,3 @@ def _kinds(names: Sequence[str]) -> tuple[Relation, ...]:
 
 def _path(photo: Photo) -> str:
     return files.absolute(photo.file.root, photo.file.path)
-
-
-def _described(photo: Photo) -> DuplicatePhoto:
-    facts = photo.facts
-    assert facts is not None and photo.sha256 is not None  # photoset.load has checked
-    return DuplicatePhoto(
-        str(photo.id),
-        _path(photo),
-        photo.sha256,
-        facts.width,
-        facts.height,
-        photo.file.size,
-        photo.file.mtime_ns,
-        facts.format,
-        facts.taken_at,
-    )
-
-
-def _seconds(a: DuplicatePhoto, b: DuplicatePhoto) -> float | None:
-    if a.taken_at is None or b.taken_at is None:
-        return None
-    between = np.datetime64(a.taken_at) - np.datetime64(b.taken_at)
-    return abs(float(between / np.timedelta64(1, "s")))
-
-
-def _with_sharpness(group: DuplicateGroup) -> DuplicateGroup:
-    members = tuple(replace(member, photo=_sharpened(member.photo)) for member in group.members)
-    return replace(group, representative=_sharpened(group.representative), members=members)
-
-
-def _sharpened(photo: DuplicatePhoto) -> DuplicatePhoto:
-    try:
-        return replace(photo, sharpness=sharpness(photo.path))
-    except PhotoError:
-        return photo  # changed or unreadable since; the page says nothing about it then
-
-
-def sharpness(path: PathLike) -> float:
-    """How sharp a photo is: the variance of the Laplacian (Pech-Pacheco et al. 2000) of its centre at 512
-    pixels.
-
-    Raises:
-        PhotoError: it cannot be read.
-    """
-    grey = images.read_pixels(os.fspath(path), _SHARPNESS_SIDE).mean(axis=2, dtype=np.float32)
-    inner = grey[1:-1, 1:-1]
-    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
-    return float(laplacian.var())

@@ -50,10 +50,23 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was done: how many files, and which were left alone and why."""
+    """What was done: how many files, and which were left alone and why.
+
+    Attributes:
+        can_be_repeated: some were left alone for a fault that can be mended, such as a full disk.
+    """
 
     done: int
     skipped: Sequence[Skipped] = ()
+    can_be_repeated: bool = False
+
+    def as_json(self) -> dict[str, object]:
+        """The object that ``duplicates --json`` prints."""
+        return {"done": self.done, "skipped": [asdict(skipped) for skipped in self.skipped]}
+
+
+class _Changed(PhotoError):
+    """A file is no longer what the plan says; doing it again will not help."""
 
 
 def plan_moves(sources: Iterable[tuple[str, str, str]], folder: Path) -> list[Step]:
@@ -115,18 +128,20 @@ def undo(steps: Sequence[Step]) -> Outcome:
 
 
 def _each(steps: Sequence[Step], actions: dict[What, Callable[[Step], bool]]) -> Outcome:
-    done, skipped = 0, []
+    done, skipped, can_be_repeated = 0, [], False
     for step in steps:
         try:
             done += actions[step.what](step)
         except PhotoError as error:
+            can_be_repeated |= not isinstance(error, _Changed)
             skipped.append(Skipped(error.path, error.reason, error.remedy))
         except OSError as error:
+            can_be_repeated = True
             skipped.append(
                 Skipped(step.source, _reason(error), "nothing was lost; mend that and run it again")
             )
         durable.step("duplicate-step")
-    return Outcome(done, tuple(skipped))
+    return Outcome(done, tuple(skipped), can_be_repeated)
 
 
 def _move(step: Step) -> bool:
@@ -141,14 +156,14 @@ def _renamed(source: Path, target: Path, sha256: str) -> bool:
     """Give a file another name, never over a file that is there; whether there was anything to do."""
     _sweep(target)
     if source.is_symlink():
-        raise PhotoError(str(source), "a link and not a file", "move it by hand")
+        raise _Changed(str(source), "a link and not a file", "move it by hand")
     if os.path.lexists(target):
         if not os.path.lexists(source):
             return False  # done before
-        _expect(target, sha256, "another file is at its new place")
-        _expect(source, sha256, "it has changed since it was indexed")
+        _expect(target, sha256, "another file is where it would go")
+        _expect(source, sha256, "it has changed since then")
     else:
-        _expect(source, sha256, "it has changed since it was indexed")
+        _expect(source, sha256, "it has changed since then")
         target.parent.mkdir(parents=True, exist_ok=True)
         _add_name(source, target, sha256)
     durable.step("duplicate-two-names")
@@ -187,8 +202,8 @@ def _link(step: Step) -> bool:
     _sweep(source)
     if _is_one_file(source, twin):
         return False
-    _expect(source, step.sha256, "it has changed since it was indexed")
-    _expect(twin, step.sha256, "its twin has changed since it was indexed")
+    _expect(source, step.sha256, "it has changed since then")
+    _expect(twin, step.sha256, "its twin has changed since then")
     temporary = durable.temporary_beside(source)
     try:
         os.link(twin, temporary)
@@ -204,7 +219,7 @@ def _unlink(step: Step) -> bool:
     _sweep(source)
     if not _is_one_file(source, twin):
         return False
-    _expect(source, step.sha256, "it has changed since it was linked")
+    _expect(source, step.sha256, "it has changed since then")
     temporary = durable.temporary_beside(source)
     try:
         shutil.copyfile(twin, temporary)
@@ -227,12 +242,14 @@ def _is_one_file(a: Path, b: Path) -> bool:
     try:
         return os.path.samestat(os.stat(a), os.stat(b))
     except FileNotFoundError as error:
-        raise PhotoError(str(error.filename), "no such file", "it was moved or removed since") from error
+        raise _Changed(str(error.filename), "no such file", "it was moved or removed since") from error
 
 
 def _expect(path: Path, sha256: str, otherwise: str) -> None:
+    if not os.path.lexists(path):
+        raise _Changed(str(path), "no such file", "it was moved or removed since")
     if files.sha256(str(path)) != sha256:
-        raise PhotoError(str(path), otherwise, "run `vsearch add` on its folder, then ask again")
+        raise _Changed(str(path), otherwise, "it stays where it is; `vsearch sync` tells the index of it")
 
 
 def _step(what: What, source: str, target: str, sha256: str) -> Step:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vsearch.cli import NOTHING_FOUND, app
+from vsearch.cli import FAILED, NOTHING_FOUND, app
 from vsearch.cli.options import IndexOption, JsonOption
 from vsearch.errors import UsageError
 
@@ -107,20 +108,28 @@ def duplicates(
         raise UsageError(
             "one thing at a time: choose one of the options that decide, list, move, finish or undo"
         )
+    looking = any((kind, within, paths, null, html, protect))
+    moving = move_to is not None or hardlink
+    if looking and sum(action not in (None, False) for action in actions) > moving:
+        raise UsageError(
+            "--kind, --within, --protect and ways to show groups go with no decision, --finish or --undo"
+        )
+    if moving and (paths or null):
+        raise UsageError("--paths and -0 list photos, they do not go with a move; --json does")
     with Index.open(index) as opened:
         tidying = opened.tidying()
         if undo or finish:
-            _report(tidying.undo() if undo else tidying.finish(), "reverted" if undo else "done")
+            outcome = tidying.undo() if undo else tidying.finish()
+            _report(outcome, "reverted" if undo else "done", as_json)
         elif list_decisions:
             _print_decisions(tidying, as_json)
-        elif not_duplicates or keep_this or forget:
-            _decide(tidying, not_duplicates, keep_this, forget)
+        elif not_duplicates is not None or keep_this is not None or forget is not None:
+            _decide(tidying, not_duplicates, keep_this, forget, as_json)
         else:
-            moving = move_to is not None or hardlink
             kinds = kind or (MOVED_KINDS if moving else ())
             groups = _find(opened, kinds, within, keep, html)
             if moving:
-                _move(tidying, groups, move_to, protect or [], yes)
+                _move(tidying, groups, move_to, protect or [], yes, as_json)
             else:
                 _print(groups, as_json=as_json, paths=paths, null=null)
 
@@ -176,17 +185,22 @@ def _print_decisions(tidying: Duplicates, as_json: bool) -> None:
 
 
 def _decide(
-    tidying: Duplicates, apart: tuple[Path, Path] | None, keep_this: Path | None, forget: str | None
+    tidying: Duplicates,
+    apart: tuple[Path, Path] | None,
+    keep_this: Path | None,
+    forget: str | None,
+    as_json: bool,
 ) -> None:
-    if forget:
+    if forget is not None:
         tidying.forget_decision(forget)
-        print(f"forgotten: {forget}")
+        print(json.dumps({"forgotten": forget}) if as_json else f"forgotten: {forget}")
         return
     made = tidying.decide_not_duplicates(*apart) if apart else None
-    if keep_this:
+    if keep_this is not None:
         made = tidying.decide_keep(keep_this)
     assert made is not None  # the caller has one of the three
-    print(f"decided: {made.id} {made.what}; `vsearch duplicates --forget {made.id}` undoes it")
+    said = f"decided: {made.id} {made.what}; `vsearch duplicates --forget {made.id}` undoes it"
+    print(json.dumps(made.as_json()) if as_json else said)
 
 
 def _move(
@@ -195,13 +209,15 @@ def _move(
     move_to: Path | None,
     protect: list[Path],
     yes: bool,
+    as_json: bool,
 ) -> None:
     from vsearch.render.text import print_skipped, printable
 
     plan = tidying.plan_moves(groups, move_to, protect) if move_to else tidying.plan_links(groups, protect)
     for step in plan.steps:
         arrow = "->" if step.what == "move" else "= link to"
-        print(f"{step.what}  {printable(step.source)}  {arrow}  {printable(step.target)}")
+        line = f"{step.what}  {printable(step.source)}  {arrow}  {printable(step.target)}"
+        print(json.dumps(asdict(step)) if as_json else line)
     print_skipped(plan.skipped)
     if not plan.steps:
         print("nothing to do", file=sys.stderr)
@@ -211,13 +227,14 @@ def _move(
             file=sys.stderr,
         )
     else:
-        _report(tidying.carry_out(plan), "done")
+        _report(tidying.carry_out(plan), "done", as_json)
 
 
-def _report(outcome: Outcome, word: str) -> None:
+def _report(outcome: Outcome, word: str, as_json: bool) -> None:
     from vsearch.render.text import print_skipped
 
     print_skipped(outcome.skipped)
-    print(
-        f"{outcome.done:,} {word}; `vsearch duplicates --undo` reverts a move, `vsearch sync` tells the index"
-    )
+    remedy = "`vsearch duplicates --undo` reverts a move, `vsearch sync` tells the index"
+    print(json.dumps(outcome.as_json()) if as_json else f"{outcome.done:,} {word}; {remedy}")
+    if outcome.skipped and not outcome.done:
+        raise typer.Exit(FAILED)

@@ -103,7 +103,7 @@ export class Duplicates {
     item.dataset.photo = photo.id;
     if (photo.id === group.keep) item.append(made("p", { className: "kept", textContent: `Keep: ${group.why}` }));
     else item.append(button("Keep this", `Keep ${name}`, () => this.decide("keep", [photo.id])));
-    if (photo.id !== group.representative.id) {
+    if (photo.id !== group.representative.id && kind !== "identical") {
       const both = [group.representative.id, photo.id];
       item.append(button("Not a duplicate", `${name} is not a duplicate`, () => this.decide("not-duplicates", both)));
     }
