@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -103,13 +104,16 @@ def test_answers_are_those_of_the_index(index: Any, made: vsearch.Index, photo: 
     assert index.query(photo, k=7) == made.query(photo, k=7)
 
 
-@pytest.mark.parametrize("form", ["path", "bytes", "image", "array", "photo"])
+@pytest.mark.parametrize("form", ["path", "bytes", "bytearray", "view", "image", "cmyk", "array", "photo"])
 def test_every_form_of_picture(index: Any, made: vsearch.Index, photo: vsearch.Photo, form: str) -> None:
     path = made.path_of(photo)
     with Image.open(path) as image:
         forms = {
             "path": path,
             "bytes": Path(path).read_bytes(),
+            "bytearray": bytearray(Path(path).read_bytes()),
+            "view": memoryview(Path(path).read_bytes()),
+            "cmyk": image.convert("RGB").convert("CMYK"),
             "image": image.copy(),
             "array": np.asarray(image),
             "photo": photo,
@@ -134,6 +138,11 @@ def test_a_crop_is_a_region_of_the_picture(index: Any, made: vsearch.Index, tmp_
     both.save(tmp_path / "both.png")
     for left, path in ((0, one), (96, two)):
         assert index.query(tmp_path / "both.png", crop=(left, 0, 96, 64), k=1)[0].path == str(path)
+
+
+def test_a_crop_may_be_of_any_integers(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:
+    corner = tuple(np.arange(4, dtype=np.int64) + 1)
+    assert index.query(made.path_of(photo), crop=corner) == made.query(made.path_of(photo), crop=(1, 2, 3, 4))
 
 
 def test_min_score_leaves_out_what_is_below(index: Any, photo: vsearch.Photo) -> None:
@@ -242,6 +251,11 @@ def test_what_is_no_photo_is_skipped(index: Any, new: Path) -> None:
         ({"image": album.picture(0), "weights": [0]}, vsearch.UsageError),
         ({"image": album.picture(0), "minus": [album.picture(0)]}, vsearch.UsageError),
         ({"image": album.picture(0), "crop": (500, 0, 10, 10)}, vsearch.UsageError),
+        ({"image": album.picture(0), "k": 1.5}, vsearch.UsageError),
+        ({"image": album.picture(0), "text": "x", "text_weight": math.nan}, vsearch.UsageError),
+        ({"image": album.picture(0), "min_score": math.nan}, vsearch.UsageError),
+        ({"image": "a\0b.jpg"}, vsearch.PhotoError),
+        ({"image": "~a\0b.jpg"}, vsearch.PhotoError),
     ],
 )
 def test_bad_questions_raise_the_same(
@@ -250,3 +264,23 @@ def test_bad_questions_raise_the_same(
     with pytest.raises(error) as caught:
         index.query(**question)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "ftp://a", "http://a:x", "http://\0"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(vsearch.UsageError, match="must be an http or https URL"):
+        vsearch.connect(url)
+
+
+def test_what_json_cannot_say_is_refused() -> None:
+    with (
+        vsearch.connect("http://127.0.0.1:1") as client,
+        pytest.raises(vsearch.UsageError, match="asked for"),
+    ):
+        client.query(text="x", where="camera ~ '\udcff'")
+
+
+def test_a_token_that_no_header_can_have_is_refused() -> None:
+    for token in ("schlüssel", "a\nb"):
+        with pytest.raises(vsearch.UsageError, match="printable ASCII"):
+            vsearch.connect("http://127.0.0.1:1", token=token)

@@ -9,6 +9,7 @@ import shutil
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -328,10 +329,17 @@ def test_an_index_without_photos_says_so(tmp_path: Path, toy_encoder: Path) -> N
         index.query(album.picture(1))
 
 
-@pytest.mark.parametrize("k", [0, -1])
-def test_k_must_be_positive(index: vsearch.Index, k: int) -> None:
-    with pytest.raises(vsearch.UsageError, match="k must be at least 1"):
+@pytest.mark.parametrize("k", [0, -1, 1.5, "3"])
+def test_k_must_be_positive(index: vsearch.Index, k: Any) -> None:
+    with pytest.raises(vsearch.UsageError, match="k must be at least 1, and a whole number"):
         index.query(album.picture(1), k=k)
+
+
+def test_a_path_with_nul_is_no_path(index: vsearch.Index) -> None:
+    for path in ("a\0b", "~a\0b"):
+        for asked in (vsearch.Index.open, index.add, index.remove):
+            with pytest.raises(vsearch.UsageError, match="NUL"):
+                asked(path)
 
 
 def test_an_unreadable_query_says_why(index: vsearch.Index, tmp_path: Path) -> None:

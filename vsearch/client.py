@@ -57,11 +57,16 @@ def connect(url: str, *, token: str | None = None, timeout: float = 60.0) -> Cli
         timeout: seconds to wait for an answer.
 
     Raises:
-        UsageError: ``url`` is not one.
+        UsageError: ``url`` or ``token`` is none.
     """
-    parsed = httpx.URL(url)
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError, ValueError):
+        parsed = httpx.URL()
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise errors.UsageError(f"the server must be an http or https URL; received {url!r}")
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise errors.UsageError("a token is printable ASCII text; this one is not")
     return Client(parsed, token, timeout)
 
 
@@ -122,7 +127,7 @@ class Client:
             "minus_weights": None if minus_weights is None else list(minus_weights),
             "text": text,
             "text_weight": text_weight,
-            "crop": crop,
+            "crop": crop if crop is None or isinstance(crop, str) else [int(n) for n in crop],
             "where": where,
             "under": None if under is None else os.fspath(under),
             "since": since,
@@ -344,6 +349,8 @@ class Client:
             raise errors.ServerError(
                 f"cannot reach {self.url}: {why}; is `vsearch serve` running there?"
             ) from error
+        except (TypeError, ValueError) as error:  # a number that is none, a text that is not Unicode
+            raise errors.UsageError(f"this cannot be asked for: {error}") from error
 
     def _raise_for(self, response: httpx.Response) -> None:
         if not response.is_error:

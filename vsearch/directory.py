@@ -280,8 +280,16 @@ class IndexDirectory:
 
 
 def place(path: str | os.PathLike[str] | None) -> Path:
-    """The index at ``path``, or, for ``None``, the one that commands mean; see :func:`find`."""
-    return Path(os.path.expanduser(path)) if path is not None else find()
+    """The index at ``path``, or, for ``None``, the one that commands mean; see :func:`find`.
+
+    Raises:
+        UsageError: ``path`` has a NUL character.
+    """
+    if path is None:
+        return find()
+    if "\0" in os.fspath(path):
+        raise UsageError(f"{os.fspath(path)!r} has a NUL character, which no path has")
+    return Path(os.path.expanduser(path))
 
 
 def find(start: Path | None = None) -> Path:

@@ -234,7 +234,7 @@ def read(path: str, limit: int = 2**30) -> bytes:
     return data
 
 
-def digest(data: bytes) -> str:
+def digest(data: bytes | bytearray | memoryview) -> str:
     """SHA-256 of ``data``, hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 

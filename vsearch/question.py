@@ -282,8 +282,8 @@ def _bytes_of(picture: images.Source) -> tuple[images.Source, str | None]:
     if isinstance(picture, str | os.PathLike):
         data = files.read(files.expanded(os.fspath(picture)))
         return data, files.digest(data)
-    if isinstance(picture, bytes):
-        return picture, files.digest(picture)
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return bytes(picture), files.digest(picture)
     return picture, None
 
 

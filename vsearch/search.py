@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 import numpy.typing as npt
@@ -255,8 +256,8 @@ def _pool_size(dimension: int) -> int:
 
 
 def _check(wanted: Wanted) -> None:
-    if wanted.k is not None and wanted.k < 1:
-        raise UsageError(f"k must be at least 1; received {wanted.k}")
+    if wanted.k is not None and not (isinstance(wanted.k, Integral) and wanted.k >= 1):
+        raise UsageError(f"k must be at least 1, and a whole number; received {wanted.k!r}")
     if wanted.min_score is not None and not -1 <= wanted.min_score <= 1:
         raise UsageError(f"a score lies between -1 and 1; received min-score {wanted.min_score}")
     if wanted.min_match is not None and not 0 <= wanted.min_match <= 1:

@@ -91,7 +91,7 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
     sweep(index.directory, index.catalog)
     ids: dict[int, None] = {}
     for path in paths:
-        _refuse_empty(path)
+        _refuse_no_path(path)
         found = dict.fromkeys(_ids_below(index.catalog, os.fspath(path)))
         if not found:
             raise UsageError(f"{os.fspath(path)}: the index has no photo there; see `vsearch status`")
@@ -289,7 +289,7 @@ def _sources(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -
 
 def _source(path: str | os.PathLike[str]) -> Source:
     """A folder as ``(folder, None)``, a file as ``(its folder, its name)``; both resolved."""
-    _refuse_empty(path)
+    _refuse_no_path(path)
     given = os.path.realpath(os.path.expanduser(os.fspath(path)))
     if os.path.isdir(given):
         if not os.access(given, os.R_OK | os.X_OK):
@@ -302,10 +302,12 @@ def _source(path: str | os.PathLike[str]) -> Source:
     return file.root, file.path
 
 
-def _refuse_empty(path: str | os.PathLike[str]) -> None:
+def _refuse_no_path(path: str | os.PathLike[str]) -> None:
     """An empty path, of an unset variable in a shell, must not stand for the working directory."""
     if not os.fspath(path):
         raise UsageError("a path is empty; name a folder or a photo, or . for this folder")
+    if "\0" in os.fspath(path):
+        raise UsageError(f"{os.fspath(path)!r} has a NUL character, which no path has")
 
 
 def _with_roots(index: Writable, wanted: Iterable[Source]) -> Writable:

@@ -31,6 +31,13 @@ def test_uploads_at_once_share_a_generation(index: vsearch.Index, tmp_path: Path
         assert client.status().generation < 12
 
 
+def test_the_same_upload_twice_is_one_photo(index: vsearch.Index, tmp_path: Path) -> None:
+    data = album.write(tmp_path / "new.png", 430).read_bytes()
+    with Server(index.path, "--allow-add") as server, server.http() as http:
+        report = http.post("/api/v1/photos", files=[("file", data), ("file", data)], timeout=60).json()
+        assert (report["added"], report["unchanged"], len(report["photos"])) == (1, 1, 2)
+
+
 def test_the_folder_must_be_chosen_among_several(index: vsearch.Index, tmp_path: Path) -> None:
     other = album.write(tmp_path / "other" / "x.png", 60).parent
     index.add(other)

@@ -49,6 +49,10 @@ def test_uploads_to_be_like_and_unlike(http: httpx.Client, served_photos: Path) 
     matches = http.post("/api/v1/query/upload", files=files, data={"request": '{"k": 12}'}).json()["matches"]
     assert matches[0]["path"] == str(plus)
     assert matches[-1]["path"] == str(minus)
+    known = {"images": [matches[0]["id"]], "k": 12}
+    files = [("minus", minus.read_bytes())]
+    again = http.post("/api/v1/query/upload", files=files, data={"request": json.dumps(known)})
+    assert [m["path"] for m in again.json()["matches"]] == [m["path"] for m in matches]
 
 
 def test_offset_continues_where_the_page_before_ended(http: httpx.Client) -> None:
@@ -98,6 +102,20 @@ def test_the_original_is_the_file_and_takes_ranges(http: httpx.Client) -> None:
     assert http.get(url).content == data
     part = http.get(url, headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, data[10:20])
+    beyond = http.get(url, headers={"Range": "bytes=99999999-"})
+    problem_of(beyond, 416, "requested-range-not-satisfiable")
+    assert beyond.headers["content-range"] == f"bytes */{len(data)}"
+    problem_of(http.get(url, headers={"Range": "nonsense"}), 400, "bad-request")
+
+
+@pytest.mark.parametrize("what", ["", "/thumbnail", "/original"])
+def test_head_is_get_without_a_body(http: httpx.Client, what: str) -> None:
+    url = f"/api/v1/photos/{first_photo(http)['id']}{what}"
+    head, get = http.head(url), http.get(url)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "content-length", "etag"):
+        assert head.headers.get(name) == get.headers.get(name)
+    assert http.head("/").status_code == 200 and http.head("/api/v1/nothing").status_code == 404
 
 
 def test_answers_without_secrets_are_not_stored(http: httpx.Client) -> None:
@@ -149,7 +167,7 @@ def test_a_failed_photo_has_facts_but_no_pictures(http: httpx.Client) -> None:
     failed = http.get("/api/v1/photos", params={"state": "failed"}).json()["photos"][0]
     assert failed["reason"]
     problem_of(http.get(f"/api/v1/photos/{failed['id']}/thumbnail"), 404, "not-found")
-    problem_of(http.get(f"/api/v1/photos/{failed['id']}/similar"), 422, "usage")
+    problem_of(http.get(f"/api/v1/photos/{failed['id']}/similar"), 422, "photo")
 
 
 def test_health_and_metrics(http: httpx.Client) -> None:

@@ -21,9 +21,11 @@ from PIL import Image, UnidentifiedImageError, _imaging
 from vsearch.errors import PhotoError, UsageError
 from vsearch.images import exif
 
-Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
+File = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+Source = File | Image.Image | NDArray[Any]
 
 MAX_MEGAPIXELS = 200.0
+_PNG_MODES = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
 
 # Raster formats only.  EPS would start Ghostscript; most other decoders of Pillow (FLI, PSD, DDS)
 # are written in Python, slow on hostile files, and no camera writes what they read.
@@ -107,17 +109,15 @@ def as_file(source: Source) -> bytes:
         source = from_array(source)
     if isinstance(source, Image.Image):
         file = io.BytesIO()
-        source.save(file, "PNG")
+        (source if source.mode in _PNG_MODES else source.convert("RGB")).save(file, "PNG")
         return file.getvalue()
     try:
         return _binary(source).read()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(error, name_of(source)) from error
 
 
-def _open_file(
-    source: str | os.PathLike[str] | bytes | BinaryIO, max_megapixels: float, name: str
-) -> Image.Image:
+def _open_file(source: File, max_megapixels: float, name: str) -> Image.Image:
     file = _binary(source)
     head = _head(file)
     if not head:
@@ -139,9 +139,9 @@ def _begins_as(head: bytes) -> str | None:
     return next((kind for begin, kind in BEGINNINGS.items() if head.startswith(begin)), None)
 
 
-def _binary(source: str | os.PathLike[str] | bytes | BinaryIO) -> BinaryIO:
+def _binary(source: File) -> BinaryIO:
     """A seekable binary file; paths are read whole, which is as fast and leaves nothing open."""
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
@@ -227,7 +227,9 @@ def name_of(source: Source) -> str:
         return "<array>"
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "") or "<picture>")
-    return "<bytes>" if isinstance(source, bytes) else str(getattr(source, "name", "<file>"))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "<bytes>"
+    return str(getattr(source, "name", "<file>"))
 
 
 def _bomb(name: str, pixels: int, max_megapixels: float) -> PhotoError:
@@ -253,11 +255,11 @@ def _explained(error: Exception, kind: str | None, name: str, max_megapixels: fl
     return PhotoError(name, f"{'truncated' if cut else 'damaged'} {kind or 'image'}", DAMAGED)
 
 
-def _unreadable(error: OSError, name: str) -> PhotoError:
-    reasons: dict[type[OSError], tuple[str, str]] = {
+def _unreadable(error: OSError | ValueError, name: str) -> PhotoError:
+    reasons: dict[type[Exception], tuple[str, str]] = {
         FileNotFoundError: ("no such file", "check the path"),
         PermissionError: ("permission denied", "make it readable for this user"),
         IsADirectoryError: ("a folder, not a photo", "name a photo"),
     }
-    unknown = (f"cannot be read: {error.strerror}", "check the disk")
+    unknown = (f"cannot be read: {getattr(error, 'strerror', error)}", "check the path and the disk")
     return PhotoError(name, *reasons.get(type(error), unknown))

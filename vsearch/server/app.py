@@ -47,6 +47,7 @@ def create_app(index: Index, options: Options) -> FastAPI:
     for topic in (queries, photos, duplicates, maps, service, page):
         app.include_router(topic.router)
     problems.install(app)
+    app.add_middleware(problems.Plain)
     app.add_middleware(Guard, options=options)
     app.add_middleware(Measured, metrics=served.metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

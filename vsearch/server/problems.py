@@ -12,8 +12,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vsearch import errors
 
@@ -117,6 +119,37 @@ def install(app: FastAPI) -> None:
     app.exception_handler(HTTPException)(http_error)
     app.exception_handler(RequestValidationError)(invalid)
     app.exception_handler(Exception)(unexpected)
+
+
+class Plain:
+    """Middleware: errors that Starlette answers as plain text, those of Range headers, become problems."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        plain: Problem | None = None
+
+        async def as_problem(message: Message) -> None:
+            nonlocal plain
+            if message["type"] == "http.response.start" and message["status"] >= HTTPStatus.BAD_REQUEST:
+                headers = Headers(raw=message["headers"])
+                if headers.get("content-type", "").startswith("text/plain"):
+                    plain = _of_range(message["status"], headers)
+                    return
+            if plain is None:
+                await send(message)
+            elif not message.get("more_body"):
+                await plain.response()(scope, receive, send)
+
+        await self._app(scope, receive, as_problem)
+
+
+def _of_range(status: int, headers: Headers) -> Problem:
+    named = {"Content-Range": headers["content-range"]} if "content-range" in headers else None
+    phrase = HTTPStatus(status).phrase
+    return Problem(status, phrase.lower().replace(" ", "-"), f"{phrase.lower()}: see the header Range", named)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

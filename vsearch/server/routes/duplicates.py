@@ -40,7 +40,7 @@ async def decisions(service: Served) -> Response:
     return json_response([decision.as_json() for decision in made])
 
 
-@router.post("/decisions", status_code=201, response_model=schemas.Decision, responses=documented())
+@router.post("/decisions", status_code=201, response_model=schemas.Decision, responses=documented(507))
 async def decide(decision: schemas.Decide, service: Served) -> Response:
     """Decide that two photos are not duplicates, or which one is to be kept."""
 
@@ -55,7 +55,7 @@ async def decide(decision: schemas.Decide, service: Served) -> Response:
     return json_response(made.as_json(), 201)
 
 
-@router.delete("/decisions/{name}", status_code=204, response_class=Response, responses=documented())
+@router.delete("/decisions/{name}", status_code=204, response_class=Response, responses=documented(507))
 async def forget(name: Annotated[str, Path(pattern="^[0-9a-f]{8}$")], service: Served) -> Response:
     """Undo a decision."""
     await service.read(lambda index: index.tidying().forget_decision(name))

@@ -32,7 +32,7 @@ async def query(request: schemas.QueryRequest, service: Served) -> Response:
 @router.post("/query/upload", response_model=schemas.Matches, responses=documented(400, 404, 413))
 async def query_upload(
     service: Served,
-    image: Pictures,
+    image: Pictures = [],  # noqa: B006
     minus: Annotated[list[UploadFile], File(max_length=schemas.MOST_PICTURES)] = [],  # noqa: B006
     request: Annotated[str, Form(description="A QueryRequest as JSON; its pictures come first.")] = "{}",
 ) -> Response:

@@ -118,13 +118,14 @@ def _report(
     """What became of each upload: the writer's own report covers other requests too."""
     ready = [photo for photo in after if photo is not None and photo.state == "ready"]
     known = {photo.id for photo in before if photo is not None and photo.state == "ready"}
+    added = len({photo.id for photo in ready} - known)
     failed = [photo for photo in after if photo is not None and photo.state == "failed"]
     return {
-        "added": sum(photo.id not in known for photo in ready),
+        "added": added,
         "updated": 0,
         "moved": 0,
         "removed": 0,
-        "unchanged": sum(photo.id in known for photo in ready),
+        "unchanged": len(ready) - added,
         "skipped": [
             *skipped,
             *({"path": Index.path_of(p), "reason": p.reason or "", "remedy": p.remedy or ""} for p in failed),
