@@ -102,6 +102,11 @@ def test_building_again_continues(command: Run, built: Path) -> None:
     assert b"1 added, 12 unchanged" in done.stdout
 
 
+def test_pixels_are_kept_from_now_on(command: Run, built: Path) -> None:
+    done = command("build-index", ".", "--keep-pixels", cwd=built)
+    assert done.returncode == 0 and b"pixels are kept of photos that are read from now on" in done.stderr
+
+
 def test_strict_exits_with_3(command: Run, photos: Path, toy_encoder: Path) -> None:
     (photos / "bad.jpg").write_text("no picture")
     arguments = ("build-index", photos, "--encoder", toy_encoder, "--strict")

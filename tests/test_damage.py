@@ -89,6 +89,12 @@ def assert_no_wrong_answer(path: Path, photos: Path) -> None:
         assert "\n" not in str(error)
 
 
+def test_a_lost_encoder_names_its_mend(index: vsearch.Index) -> None:
+    (index.path / "encoder" / "encoder.onnx").unlink()
+    with pytest.raises(vsearch.IndexDamaged, match=r"it has no encoder\.onnx.*vsearch rebuild"):
+        vsearch.Index.open(index.path)
+
+
 def test_a_stray_file_is_found_and_swept(index: vsearch.Index) -> None:
     (index.path / "vectors/.writing-1-000009.h5").write_bytes(b"torn")
     (index.path / "vectors/000009.h5").write_bytes(b"whole, but never counted")

@@ -10,7 +10,7 @@ from typing import Self
 from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder, devices
-from vsearch.errors import EncoderError, EncoderMismatch, IndexBusy
+from vsearch.errors import EncoderError, EncoderMismatch, IndexBusy, IndexDamaged
 from vsearch.published import remove_superseded
 from vsearch.updates import Writable
 
@@ -32,12 +32,12 @@ class OpenIndex:
         self._directory = directory
         self._settings = directory.settings()
         try:
-            self._bundle = self._check_encoder(Bundle(directory.encoder))
-        except EncoderError:
+            self._bundle = self._check_encoder(self._read_bundle())
+        except (EncoderMismatch, IndexDamaged):
             before, self._settings = self._settings, directory.settings()
             if before.store == self._settings.store:
                 raise
-            self._bundle = self._check_encoder(Bundle(directory.encoder))  # re-encoding has just switched
+            self._bundle = self._check_encoder(self._read_bundle())  # re-encoding has just switched
         self._loaded: Encoder | None = None
         self._catalog: Catalog | None = None
 
@@ -95,7 +95,7 @@ class OpenIndex:
         """Read ``index.json`` again; another process may have added a root, or re-encoded everything."""
         before, self._settings = self._settings, self._directory.settings()
         if before.encoder != self._settings.encoder:
-            self._bundle = self._check_encoder(Bundle(self._directory.encoder))
+            self._bundle = self._check_encoder(self._read_bundle())
             self._loaded = None
         if before.store != self._settings.store:
             self.close()  # what is open lies in the old store
@@ -109,6 +109,16 @@ class OpenIndex:
         """Use an encoder that is loaded already from the bundle of which the index has a copy."""
         encoder.bundle = self._bundle
         self._loaded = encoder
+
+    def _read_bundle(self) -> Bundle:
+        try:
+            return Bundle(self._directory.encoder)
+        except EncoderError as error:
+            why = str(error).partition(";")[0]
+            raise IndexDamaged(
+                f"{self._directory.encoder} is damaged ({why}); `vsearch rebuild` brings back an encoder of "
+                "this package, others must be copied there"
+            ) from error
 
     def _check_encoder(self, bundle: Bundle) -> Bundle:
         expected = self._settings.encoder

@@ -120,6 +120,9 @@ def test_the_graph_holds_the_head(command: Run, corners: Path, toy_encoder: Path
     assert right >= 11
     again = command("train", str(corners), *options)
     assert again.returncode == 2 and b"there already" in again.stderr
+    for option in (("--patience", "3"), ("--precision", "int8"), ("--validation-split", "0.1")):
+        refused = command("train", str(corners), *options[:-1], "other.encoder", *option)
+        assert refused.returncode == 2 and b"leave the options of autoencoders out" in refused.stderr
 
 
 def test_an_index_spares_the_encoding(corners: Path, toy_encoder: Path, tmp_path: Path) -> None:

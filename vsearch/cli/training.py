@@ -126,8 +126,9 @@ def train(
       vsearch train ~/Photos --labels folder --head -o mine.encoder
     """
     if head or labels is not None:
-        given = (epochs, batch_size, learning_rate, staging, resume or None)
-        _check_head(head, labels, any(option is not None for option in given) or vector != "flat")
+        given = any(option is not None for option in (epochs, batch_size, learning_rate, staging))
+        changed = (validation_split, patience, vector, precision, resume) != (0.25, 0, "flat", "auto", False)
+        _check_head(head, labels, given or changed)
         trained_head = _train_head(
             photos or [], encoder, str(labels), index, exclude or [], seed, output, device
         )

@@ -21,7 +21,7 @@ from vsearch.records import EncoderInfo, ResizeMode
 
 SPECIFICATION = "encoder.json"
 GRAPH = "encoder.onnx"
-_TRAINING_FILES = shutil.ignore_patterns("*.weights.h5", "history.json", "*.png")
+_TRAINING_FILES = ("*.weights.h5", "history.json", "*.png")
 
 
 class Bundle:
@@ -57,7 +57,7 @@ class Bundle:
         temporary = durable.temporary_beside(target)
         durable.remove(temporary)
         with durable.storage_errors(target):
-            shutil.copytree(self.folder, temporary, ignore=_TRAINING_FILES)
+            _copy(self.folder, temporary)
             (temporary / SPECIFICATION).write_bytes(self._text())
         durable.remove(target)
         durable.publish(temporary, target, "encoder")
@@ -67,6 +67,16 @@ class Bundle:
         if clip.is_clip(self.folder) and not (self.folder / SPECIFICATION).is_file():
             return clip.describe(self.folder, self.folder.resolve().name).as_json().encode()
         return _read(self.folder / SPECIFICATION)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder; unlike shutil.copytree, the first error ends it, as what it is."""
+    target.mkdir()
+    for path in source.iterdir():
+        if path.is_dir():
+            _copy(path, target / path.name)
+        elif not any(path.match(pattern) for pattern in _TRAINING_FILES):
+            shutil.copyfile(path, target / path.name)
 
 
 def _read(path: Path) -> bytes:

@@ -130,7 +130,7 @@ def train_head(request: HeadRequest, progress: HeadProgress | None = None) -> He
         raise UsageError(
             f"no head was written, for it would not help: mAP on {known.photos} held-out photos is "
             f"{known.plain:.3f} with {base.specification.name} alone and {known.head:.3f} with the head, and "
-            f"a gain must exceed three standard errors ({known.error:.3f}); give more photos a label, or "
+            f"a gain must exceed three standard errors ({3 * known.error:.3f}); give more photos a label, or "
             "keep the plain encoder"
         )
     _write(base, projection, trained, request.output)
