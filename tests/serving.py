@@ -78,7 +78,7 @@ class GraphServer(Server):
     )
 
 
-def eventually(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait until ``condition()`` is true; for what happens soon, but not at once."""
     deadline = time.monotonic() + seconds
     while not condition():
