@@ -195,6 +195,19 @@ def test_output_to_a_full_disk_is_an_error(built: Path) -> None:
     assert b"full" in done.stderr and b"bug" not in done.stderr
 
 
+def test_no_library_keeps_or_sends_anything_about_the_user(photos: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    inherited = {n: v for n, v in os.environ.items() if not n.startswith(("ORT_", "XDG_", "VSEARCH_"))}
+    environment = inherited | {"HOME": str(home), "PYTHONPATH": str(ROOT)}
+    for arguments in (["build-index", photos], ["query", photos / "day0" / "photo000.png", "-k", "1"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "vsearch", *arguments], cwd=photos, env=environment, capture_output=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert not list(home.rglob("*"))
+
+
 def test_closed_standard_streams_end_nothing(index: vsearch.Index, photos: Path, tmp_path: Path) -> None:
     query = f"{sys.executable} -m vsearch query {photos}/day0/photo000.png --index {index.path} --json"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -8,6 +8,7 @@ True
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
         SyncReport,
     )
     from vsearch.updates import Progress
+
+# Before ONNX Runtime is imported, here or in a child process: its official builds send telemetry to Microsoft.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = [
