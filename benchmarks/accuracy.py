@@ -96,7 +96,7 @@ def quality(vectors: Vectors, labels: npt.NDArray[np.str_], score: Score) -> tup
 def candidates(index: Index) -> tuple[float, float]:
     """Recall@10 of Chroma's own answers, and of the product's exact re-ranking of its candidates."""
     rows = index._reading().matching("TRUE", ())
-    scan = Scan(index._directory, rows, "cosine")
+    scan = Scan.of(index._directory, rows, "cosine")
     generations = generations_of(index._directory, index._directory.settings())
     own, again = [], []
     with generations.open(generations.current()) as collection:

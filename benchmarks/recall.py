@@ -40,7 +40,7 @@ def main() -> None:
     given = parser.parse_args()
     with Index.open(given.index) as index:
         catalog, directory = index._reading(), index._directory
-        scan = Scan(directory, catalog.matching("TRUE", ()), "cosine")
+        scan = Scan.of(directory, catalog.matching("TRUE", ()), "cosine")
         generations = generations_of(directory, directory.settings())
         collection = generations.open(generations.current())
         stored = scan.vectors

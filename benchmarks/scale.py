@@ -134,7 +134,7 @@ def step_nearest(scratch: Path, count: int) -> Point:
         rows = index._reading().matching("TRUE", ())
         generations = generations_of(directory, settings)
         graph = Graph(generations.open(generations.current()), directory, dimension(), settings.metric)
-        scan = Scan(directory, rows, settings.metric)
+        scan = Scan.of(directory, rows, settings.metric)
 
         def through(search: Scan | Graph) -> Callable[[np.ndarray], list[int]]:
             def nearest(query: np.ndarray) -> list[int]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import vsearch
-from tests import album
+from tests import album, toy
 from vsearch.catalog import VectorRow
 from vsearch.collection import Collection
 from vsearch.directory import IndexDirectory
-from vsearch.nearest import Scan
+from vsearch.nearest import Only, Scan, Slices
+from vsearch.question import Asked, Weighted
 from vsearch.records import Location, Metric
+from vsearch.search import Wanted
 from vsearch.segments import SegmentWriter
 
 
@@ -27,7 +30,7 @@ def scan_of(folder: Path, vectors: np.ndarray, metric: Metric, segment_rows: int
         writer.append(some, [0] * len(some), ["00" * 32] * len(some), ["{}"] * len(some))
         writer.commit()
         rows += [VectorRow(start + row, Location(number, row)) for row in range(len(some))]
-    return Scan(directory, rows, metric)
+    return Scan.of(directory, rows, metric)
 
 
 @pytest.mark.parametrize("k", [1, 10, 100, 1000])
@@ -56,6 +59,48 @@ def test_scan_and_graph_give_the_same_matches(
         found = index.query(query, k=5)
         assert [(m.path, m.kind) for m in found] == [(m.path, m.kind) for m in expected]
         assert [m.score for m in found] == pytest.approx([m.score for m in expected], abs=1e-5)
+
+
+@pytest.mark.parametrize("slice_bytes", [1, 4 * 12 * 5, 2**20])
+def test_slices_and_scan_give_the_same_matches(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch, slice_bytes: int
+) -> None:
+    shutil.copy(photos / "day0" / "photo004.png", photos / "copy.png")  # shares its vector
+    (photos / "day0" / "photo006.png").write_bytes(b"no picture any more")
+    index.add(photos, album.write(photos.parent / "more" / "one.png", 31))
+    index.remove(photos / "day0" / "photo002.png")
+    queries = [*sorted(photos.glob("*/*.jpg")), photos / "day0" / "photo004.png", album.picture(99)]
+    pools = [Wanted(5), Wanted(None), Wanted(3, condition=index.condition("format = jpeg"))]
+    asked = [(Asked((Weighted(query),)), wanted) for query in queries for wanted in pools]
+    scanned = [index.answer(question, wanted) for question, wanted in asked]
+    index.close()
+    monkeypatch.setattr("vsearch.answering.SCAN_BYTES", 0)
+    monkeypatch.setattr("vsearch.nearest._SLICE_BYTES", slice_bytes)
+    monkeypatch.setattr("vsearch.answering.Answering._searching", None)  # the graph is not asked
+    for (question, wanted), expected in zip(asked, scanned, strict=True):
+        found = index.answer(question, wanted, once=True)
+        assert [(m.path, m.kind) for m in found.matches] == [(m.path, m.kind) for m in expected.matches]
+        assert [m.score for m in found.matches] == pytest.approx(
+            [m.score for m in expected.matches], abs=1e-5
+        )
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_slices_are_exact(tmp_path: Path, toy_encoder: Path, metric: Metric) -> None:
+    album.write_album(tmp_path / "photos", 30)
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder, metric=metric)
+    index.add(tmp_path / "photos")
+    directory, rows = IndexDirectory(index.path), index._reading().matching("TRUE", ())
+    queries = np.random.default_rng(3).standard_normal((4, toy.DIMENSION)).astype(np.float32)
+    slices = Slices(directory, index._reading(), toy.DIMENSION, metric)
+    slices._rows = 7
+    for found, expected in zip(
+        slices.nearest_each(queries, 9, Only(rows)),
+        Scan.of(directory, rows, metric).nearest_each(queries, 9),
+        strict=True,
+    ):
+        assert found.ids.tolist() == expected.ids.tolist()
+        np.testing.assert_array_equal(found.vectors, expected.vectors)
 
 
 def test_the_graph_is_asked_for_a_pool_once_over(

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
     from vsearch.updates import Progress
 
-# Before ONNX Runtime is imported, here or in a child process: its official builds send telemetry to Microsoft.
+# Before ONNX Runtime is imported, here or in a child process: its builds send telemetry to Microsoft.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"

@@ -16,7 +16,7 @@ from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, Photo
 from vsearch.filters import Condition
 from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
 from vsearch.kinds import Seen
-from vsearch.nearest import SCAN_BYTES, Graph, Nearest, Scan
+from vsearch.nearest import ONCE_BYTES, SCAN_BYTES, Graph, Nearest, Scan, Slices
 from vsearch.opened import OpenIndex
 from vsearch.published import generations_of
 from vsearch.question import Asked, Asker, Crop, Picture, Question, Weighted
@@ -109,9 +109,9 @@ class Answering(OpenIndex):
         wanted = Wanted(k, expand, condition, min_score, min_match)
         return list(self.answer(asked, wanted).matches)
 
-    def answer(self, asked: Asked, wanted: Wanted) -> Answer:
-        """What :meth:`query` returns, with a note on why it is little."""
-        return self._patiently(lambda: self._follow().answer(self._asker().ask(asked), wanted))
+    def answer(self, asked: Asked, wanted: Wanted, *, once: bool = False) -> Answer:
+        """What :meth:`query` returns, and why it is little; ``once`` if no other question follows."""
+        return self._patiently(lambda: self._follow(once=once).answer(self._asker().ask(asked), wanted))
 
     def answers(self, pictures: Iterable[tuple[str, Picture]], wanted: Wanted) -> Iterator[Result]:
         """Answer many queries, in order: batches of them run side by side on all cores.
@@ -155,23 +155,28 @@ class Answering(OpenIndex):
                 time.sleep(_PAUSE)
         return read()
 
-    def _follow(self) -> Searcher:
-        """The searcher of what is published now."""
+    def _follow(self, *, once: bool = False) -> Searcher:
+        """The searcher of what is published now; ``once``: that which has the first answer soonest."""
         self._reload()
         catalog = self._reading()
         count = catalog.count("ready")
         if not count:
             raise UsageError(f"{self.path} has no photos yet; add some with `vsearch add PHOTOS`")
-        if count * self._bundle.specification.dimension * 4 <= SCAN_BYTES:
+        dimension = self._bundle.specification.dimension
+        size = count * dimension * 4
+        if size <= SCAN_BYTES:
             return self._scanning(catalog.sequence())
+        if once and size <= ONCE_BYTES:
+            slices = Slices(self._directory, catalog, dimension, self._settings.metric)
+            return self._searcher_with(slices, catalog.sequence())
         return self._searching()
 
     def _scanning(self, sequence: int) -> Searcher:
         """A searcher that holds all vectors as of ``sequence``."""
         if self._searcher is None or self._followed != ("scan", sequence):
-            self.close()
+            self._stop_following()
             rows = self._reading().matching("TRUE", ())
-            scan = Scan(self._directory, rows, self._settings.metric)
+            scan = Scan.of(self._directory, rows, self._settings.metric)
             self._searcher = self._searcher_with(scan, sequence)
             self._followed = ("scan", sequence)
         return self._searcher
@@ -182,13 +187,18 @@ class Answering(OpenIndex):
         number = generations.current()
         self._check_current(number)
         if self._searcher is None or self._followed != ("graph", number):
-            self.close()
+            self._stop_following()
             manifest = self._checked_manifest(generations, number)
             collection = generations.open(number)
             graph = Graph(collection, self._directory, manifest.dimension, manifest.metric)
             self._searcher = self._searcher_with(graph, manifest.sequence)
             self._followed = ("graph", number)
         return self._searcher
+
+    def _stop_following(self) -> None:
+        """Let go of what was published before; the catalog, if nothing was followed yet, is as of now."""
+        if self._searcher is not None:
+            self.close()
 
     def _searcher_with(self, nearest: Nearest, covered: int) -> Searcher:
         self._nearest = nearest

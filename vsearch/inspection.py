@@ -113,7 +113,7 @@ def _collection(directory: IndexDirectory, full: bool) -> Iterator[str]:
 def _compare(
     directory: IndexDirectory, catalog: Catalog, collection: Collection, full: bool
 ) -> Iterator[str]:
-    expected = {row.photo_id for row in catalog.vector_rows()}
+    expected = {row.photo_id for row in catalog.matching("TRUE", ())}
     held = {int(photo_id) for photo_id in collection.ids()}
     if missing := expected - held:
         yield f"{len(missing):,} photos are missing from the collection, photo {min(missing)} among them"

@@ -3,25 +3,32 @@
 Up to 64 MiB of vectors (65,000 photos at 256 numbers) a scan of them all answers exactly, and sooner: a cold
 query needs neither Chroma's import nor its graph, and a warm one is a matrix product of a few milliseconds.
 A filter that leaves no more than that is answered by a scan too, whatever the size of the index.
+So is, up to 1 GiB and slice by slice, a question that no other follows, as that of a command: the graph would
+take longer to read.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
-from vsearch.catalog import VectorRow
+from vsearch.catalog import Catalog, VectorRow
 from vsearch.collection import Collection, HnswParameters, Neighbours
 from vsearch.directory import IndexDirectory
+from vsearch.ingest import batched
+from vsearch.ranking import nearness
 from vsearch.records import Metric
 from vsearch.segments import Segment
 
 SCAN_BYTES = 64 * 2**20
+# Up to here a single question is answered from the segments, in slices of so much.
+ONCE_BYTES = 2**30
+_SLICE_BYTES = 16 * 2**20
 Vectors = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
@@ -77,42 +84,44 @@ class Scan(Nearest):
     """All vectors in memory, compared one by one: exact.
 
     Args:
-        directory: of the index.
-        rows: where each photo's vector lies, by segment and row; at least one.
+        ids: of the photos, int64 [N].
+        vectors: theirs, float32 [N, D].
         metric: how nearness is measured.
-
-    Raises:
-        IndexDamaged: a segment is missing or torn.
     """
 
-    def __init__(
-        self,
-        directory: IndexDirectory,
-        rows: Sequence[VectorRow],
-        metric: Metric,
-    ) -> None:
+    def __init__(self, ids: Ids, vectors: Vectors, metric: Metric) -> None:
         self._metric = metric
-        self._ids = np.fromiter((row.photo_id for row in rows), np.int64, len(rows))
-        self._vectors = read_vectors(directory, rows)
-        self._squares = np.einsum("nd,nd->n", self._vectors, self._vectors)
+        self._ids = ids
+        self._vectors = vectors
+        self._squares = np.einsum("nd,nd->n", vectors, vectors) if metric == "euclidean" else None
+
+    @classmethod
+    def of(cls, directory: IndexDirectory, rows: Sequence[VectorRow], metric: Metric) -> Scan:
+        """A scan of the vectors at ``rows``, one or more, by segment and row.
+
+        Raises:
+            IndexDamaged: a segment is missing or torn.
+        """
+        ids = np.fromiter((row.photo_id for row in rows), np.int64, len(rows))
+        return cls(ids, read_vectors(directory, rows), metric)
 
     def nearest_each(
         self, vectors: Vectors, k: int, only: Only | None = None, *, pool: int = 0
     ) -> list[Neighbours]:
         """See :class:`Nearest`."""
         k = max(k, pool)
-        nearness = vectors @ self._vectors.T
-        if self._metric == "euclidean":
-            nearness = 2 * nearness - self._squares  # minus the squared distance, up to a constant
+        near = vectors @ self._vectors.T
+        if self._squares is not None:
+            near = 2 * near - self._squares  # minus the squared distance, up to a constant
         if only is not None:
-            nearness[:, ~only.holds(self._ids)] = -np.inf
+            near[:, ~only.holds(self._ids)] = -np.inf
             k = min(k, len(only.rows))
-        return [self._best(row, min(k, len(row))) for row in nearness]
+        return [self._best(row, min(k, len(row))) for row in near]
 
-    def _best(self, nearness: npt.NDArray[np.float32], k: int) -> Neighbours:
-        best = np.argpartition(nearness, -k)[-k:] if k else np.empty(0, dtype=np.int64)
-        best = best[np.argsort(-nearness[best], kind="stable")]
-        best = best[np.isfinite(nearness[best])]
+    def _best(self, near: npt.NDArray[np.float32], k: int) -> Neighbours:
+        best = np.argpartition(near, -k)[-k:] if k else np.empty(0, dtype=np.int64)
+        best = best[np.argsort(-near[best], kind="stable")]
+        best = best[np.isfinite(near[best])]
         return Neighbours(self._ids[best], self._vectors[best])
 
     @property
@@ -123,7 +132,57 @@ class Scan(Nearest):
     def close(self) -> None:
         """Drop the vectors."""
         self._ids, self._vectors = self._ids[:0], self._vectors[:0]
-        self._squares = self._squares[:0]
+        self._squares = None
+
+
+class Slices(Nearest):
+    """All vectors, read anew for each call, a slice at a time: exact, in bounded memory.
+
+    One question is answered sooner than Chroma could be imported and its graph read.
+
+    Args:
+        directory: of the index.
+        catalog: open for reading.
+        dimension, metric: of the index.
+    """
+
+    def __init__(self, directory: IndexDirectory, catalog: Catalog, dimension: int, metric: Metric) -> None:
+        self._directory = directory
+        self._catalog = catalog
+        self._rows = max(1, _SLICE_BYTES // (4 * dimension))
+        self._metric: Metric = metric
+
+    def nearest_each(
+        self, vectors: Vectors, k: int, only: Only | None = None, *, pool: int = 0
+    ) -> list[Neighbours]:
+        """See :class:`Nearest`."""
+        k = max(k, pool)
+        nothing = Neighbours(np.empty(0, np.int64), np.empty((0, vectors.shape[1]), np.float32))
+        found = [nothing] * len(vectors)
+        with threadpool_limits(1, user_api="blas"):  # else its threads spin while slices are read
+            for scan in self._all() if only is None else self._chosen(only):
+                near = zip(vectors, found, scan.nearest_each(vectors, k), strict=True)
+                found = [self._nearer(vector, one, other, k) for vector, one, other in near]
+        return found
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _all(self) -> Iterator[Scan]:
+        segments = self._catalog.segments("vectors")
+        at_once = max(1, self._rows // max((segment.rows for segment in segments), default=1))
+        for some in batched(segments, at_once):
+            found = np.array(self._catalog.vectors_in(some[0].number, some[-1].number), np.int64)
+            if len(found):
+                yield Scan(found[:, 0], _vectors_at(self._directory, found[:, 1:]), self._metric)
+
+    def _chosen(self, only: Only) -> Iterator[Scan]:
+        return (Scan.of(self._directory, rows, self._metric) for rows in batched(only.rows, self._rows))
+
+    def _nearer(self, vector: Vectors, one: Neighbours, other: Neighbours, k: int) -> Neighbours:
+        ids, vectors = np.concatenate([one.ids, other.ids]), np.concatenate([one.vectors, other.vectors])
+        best = np.argsort(-nearness(vector, vectors, self._metric), kind="stable")[:k]
+        return Neighbours(ids[best], vectors[best])
 
 
 class Graph(Nearest):
@@ -151,7 +210,7 @@ class Graph(Nearest):
         if only is None:
             return self._ask(vectors, wanted, None)
         if len(only.rows) * self._dimension * 4 <= SCAN_BYTES:
-            return Scan(self._directory, only.rows, self._metric).nearest_each(vectors, k, pool=pool)
+            return Scan.of(self._directory, only.rows, self._metric).nearest_each(vectors, k, pool=pool)
         if only.where is not None:
             return self._ask(vectors, wanted, only.where)
         return [self._sifted(vector, wanted, max(k, pool), only) for vector in vectors]
@@ -192,14 +251,18 @@ def read_vectors(directory: IndexDirectory, rows: Sequence[VectorRow]) -> Vector
     Raises:
         IndexDamaged: a segment is missing or torn.
     """
+    places = [(row.location.segment, row.location.row) for row in rows]
+    return _vectors_at(directory, np.array(places, np.int64).reshape(-1, 2))
+
+
+def _vectors_at(directory: IndexDirectory, places: npt.NDArray[np.int64]) -> Vectors:
+    """The vectors at ``places`` (segment and row, int64 [N, 2], N at least 1, by segment), float32 [N, D]."""
+    starts = np.flatnonzero(np.diff(places[:, 0], prepend=-1))
     vectors: Vectors | None = None
-    end = 0
-    for number, group in groupby(rows, key=lambda row: row.location.segment):
-        wanted = [row.location.row for row in group]
-        with Segment(directory.segment("vectors", number)) as segment:
+    for start, end in zip(starts, [*starts[1:], len(places)], strict=True):
+        with Segment(directory.segment("vectors", int(places[start, 0]))) as segment:
             if vectors is None:
-                vectors = np.empty((len(rows), *segment.row_shape()), dtype=np.float32)
-            vectors[end : end + len(wanted)] = segment.read_rows(wanted)
-        end += len(wanted)
+                vectors = np.empty((len(places), *segment.row_shape()), dtype=np.float32)
+            vectors[start:end] = segment.read_rows(places[start:end, 1])
     assert vectors is not None  # one row at least
     return vectors

@@ -248,7 +248,7 @@ class Segment:
         with _reading(self.path):
             return tuple(int(n) for n in self._file[self.kind].shape[1:])
 
-    def read_rows(self, rows: Sequence[int]) -> Array:
+    def read_rows(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Array:
         """Chosen rows of the vectors or pixels, in the order asked for.
 
         Rows near each other are read as one slice: HDF5's own fancy indexing is about 180 times slower than

@@ -55,7 +55,7 @@ def build_index(
         bool | None,
         typer.Option(
             "--keep-pixels/--drop-pixels",
-            help="Keep the decoded pixels in the index, for training and re-encoding.",
+            help="Keep the decoded pixels of photos read from now on, for training and re-encoding.",
         ),
     ] = None,
     max_megapixels: Annotated[

@@ -57,7 +57,7 @@ def rebuild(index: IndexOption = None, as_json: JsonOption = False) -> None:
     restored = f"; restored {', '.join(report.restored)}" if report.restored else ""
     print(f"{report.photos:,} photos in {report.seconds:.1f} s{restored}")
     if report.lost or "catalog.sqlite" in report.restored:
-        print(f"{report.lost:,} photos lost their vectors; run `vsearch sync`", file=sys.stderr)
+        print(f"{report.lost:,} photos must be read anew; run `vsearch sync`", file=sys.stderr)
 
 
 @app.command()

@@ -133,7 +133,7 @@ def query(
             _many(opened, bulk, wanted)
             return
         asked = _asked(opened, images or [], minus or [], text, text_weight, crop)
-        answer = opened.answer(asked, wanted)
+        answer = opened.answer(asked, wanted, once=True)
         name = " + ".join([*(images or []), *([f'"{text}"'] if text else [])])
         deliver(opened, name, _picture_bytes(asked), answer.matches, filters, output)
         if answer.note:

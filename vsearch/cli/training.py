@@ -50,7 +50,12 @@ def train(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="The encoder's folder. Default: NAME.encoder."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder of the result. Default: NAME.encoder, or head.encoder.",
+        ),
     ] = None,
     index: Annotated[
         Path | None,
@@ -121,7 +126,7 @@ def train(
 
       vsearch train ~/Photos --encoder pet160 -o pet160.encoder
 
-      vsearch train --index ~/Photos/.vsearch --encoder compact --vector pca:256
+      vsearch train ~/Photos --vector pca:256 -o mine.encoder
 
       vsearch train ~/Photos --labels folder --head -o mine.encoder
     """

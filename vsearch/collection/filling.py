@@ -78,18 +78,21 @@ def threshold_of(records: int, dimension: int, standing: int = 0) -> int:
     return max(_SMALLEST_THRESHOLD, -(-records // parts))
 
 
-def fill(folder: Path, changes: Changes, dimension: int) -> int:
+def fill(folder: Path, changes: Changes, dimension: int, standing: int) -> int:
     """Apply the changes and leave a graph that lies complete on the disk; returns the count.
 
     What the graph lacks whoever opens the collection would insert all over again, so batches end where
     Chroma is to write it, and the last rows come twice if they are too few to make it do so.
+
+    Args:
+        standing: how many photos there are; Chroma would read the whole graph to count them.
     """
     with _photos(folder) as photos:
         gone = _present(photos, changes.removed)
         records = len(gone) + changes.count
         part = max(_SMALLEST_THRESHOLD, records)  # rows that are removed cannot come twice
         if changes.count:
-            part = threshold_of(records, dimension, photos.count())
+            part = threshold_of(records, dimension, standing)
         photos.modify(configuration={"hnsw": {"sync_threshold": part}})
     with _photos(folder) as photos:
         taken = 0

@@ -56,7 +56,8 @@ class InFolders(Place):
         with durable.storage_errors(folder):
             _start(folder, base, description)
         durable.step("generation-copied")
-        count = fill(folder, source(base.sequence if base else 0), description.dimension)
+        changes = source(base.sequence if base else 0)
+        count = fill(folder, changes, description.dimension, standing=base.count if base else 0)
         _check_written(folder)
         durable.step("generation-persisted")
         d = description
@@ -112,20 +113,20 @@ def _stamp(path: Path) -> list[int]:
 def _copy(source: Path, target: Path) -> None:
     """Copy a generation that readers may be opening meanwhile.
 
-    Opening one writes a row into chroma.sqlite3, so that file is copied through SQLite; the graph files
-    do not change.
+    Opening one writes a row into chroma.sqlite3, so that file, which has a rollback journal and no WAL, is
+    copied under SQLite's lock; the graph files do not change.
     """
     others = shutil.ignore_patterns(f"{_DATABASE}*", MANIFEST)
     shutil.copytree(source, target, ignore=others, copy_function=_clone)
-    old = sqlite3.connect(source / _DATABASE, timeout=60)
-    new = sqlite3.connect(target / _DATABASE)
+    database = sqlite3.connect(source / _DATABASE, timeout=60)
     try:
-        old.backup(new)
+        database.execute("BEGIN")  # reading takes the lock, and first mends what a kill left
+        database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        _clone(str(source / _DATABASE), str(target / _DATABASE))
     except sqlite3.Error as error:
         raise damaged(source, str(error)) from error
     finally:
-        old.close()
-        new.close()
+        database.close()
 
 
 def _clone(source: str, target: str) -> str:

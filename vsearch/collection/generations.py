@@ -76,10 +76,11 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A generation that another one may start from: its folder, and the sequence that it covers."""
+    """A generation that another one may start from: its folder, the sequence that it covers, its count."""
 
     folder: Path
     sequence: int
+    count: int
 
 
 class Place(ABC):
@@ -285,7 +286,7 @@ class Generations:
         manifest = self.manifest(number) if number else None
         if manifest is None or manifest.server != self.url:
             return None
-        return Base(self.folder(number), manifest.sequence)
+        return Base(self.folder(number), manifest.sequence, manifest.count)
 
     def _manifests(self) -> list[Manifest]:
         """Those that can be read."""
