@@ -166,7 +166,7 @@ class Answering(OpenIndex):
         size = count * dimension * 4
         if size <= SCAN_BYTES:
             return self._scanning(catalog.sequence())
-        if once and size <= ONCE_BYTES:
+        if once and size <= ONCE_BYTES and self._settings.chroma_url is None:
             slices = Slices(self._directory, catalog, dimension, self._settings.metric)
             return self._searcher_with(slices, catalog.sequence())
         return self._searching()

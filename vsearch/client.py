@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from vsearch import errors, files, images, wire
+from vsearch import errors, files, images, sending, wire
 from vsearch.photomap import PhotoMap
 from vsearch.question import Crop, Picture
 from vsearch.records import (
@@ -28,8 +28,6 @@ _TRIES = 4
 _PAUSE_SECONDS = 0.25  # before the first retry; doubled each time
 _ADD_SECONDS = 600.0  # a photo is acknowledged when it is published
 _MAP_SECONDS = 3600.0  # the first to ask for a map waits until it is made
-_TOGETHER = 16
-_TOGETHER_BYTES = 32 * 2**20  # half of what a server takes by default
 _LONGEST_ID = 40
 _MOST = 10_000
 _PREFIX = "urn:vsearch:problem:"
@@ -252,13 +250,13 @@ class Client:
         """
         started = time.monotonic()
         unreadable: list[Skipped] = []
-        paths = [path for photo in photos for path in _paths(photo, unreadable)]
+        paths = [path for photo in photos for path in sending.paths(photo, unreadable)]
         if not paths:
             names = ", ".join(os.fspath(photo) for photo in photos)
             raise errors.UsageError(f"no photos in {names}")
         reports = []
         done = 0
-        for some in _batches(paths):
+        for some in sending.batches(paths):
             reports.append(self._send(some, root))
             done += len(some)
             if on_progress is not None:
@@ -301,9 +299,10 @@ class Client:
         parts = [("file", (str(n), files.read(path))) for n, path in enumerate(paths)]
         data = {} if root is None else {"root": root}
         response = self._once("POST", f"{_API}/photos", files=parts, data=data, timeout=_ADD_SECONDS)
-        report: dict[str, Any] = response.json()
+        report = _object_of(response)
         if "skipped" not in report:
             self._raise_for(response)
+            raise self._no_vsearch(response)
         for skipped in report["skipped"]:
             if skipped["path"].isdecimal():
                 skipped["path"] = paths[int(skipped["path"])]
@@ -355,43 +354,28 @@ class Client:
     def _raise_for(self, response: httpx.Response) -> None:
         if not response.is_error:
             return
-        try:
-            problem = response.json()
-            word, detail = str(problem["type"]).removeprefix(_PREFIX), str(problem["detail"])
-        except (ValueError, KeyError, TypeError):
-            raise errors.ServerError(
-                f"{self.url} answered {response.status_code} {response.reason_phrase}; "
-                "is it a vsearch server?"
-            ) from None
+        problem = _object_of(response)
+        if not {"type", "detail"} <= problem.keys():
+            raise self._no_vsearch(response)
+        word, detail = str(problem["type"]).removeprefix(_PREFIX), str(problem["detail"])
         if word == "photo":
             raise errors.PhotoError(problem["path"], problem["reason"], problem["remedy"])
         if word in _CLASSES:
             raise _CLASSES[word](detail)
         raise errors.ServerError(f"{self.url}: {detail}")
 
-
-def _paths(photo: str | os.PathLike[str], unreadable: list[Skipped]) -> Iterator[str]:
-    path = os.path.expanduser(os.fspath(photo))
-    if not os.path.isdir(path):
-        yield path
-        return
-    for file in files.walk(os.path.realpath(path), (), unreadable.append):
-        yield files.absolute(file.root, file.path)
+    def _no_vsearch(self, response: httpx.Response) -> errors.ServerError:
+        answered = f"{response.status_code} {response.reason_phrase}"
+        return errors.ServerError(f"{self.url} answered {answered}; is it a vsearch server?")
 
 
-def _batches(paths: Sequence[str]) -> Iterator[list[str]]:
-    """A few files at a time, of few bytes; a large one alone."""
-    some: list[str] = []
-    room = _TOGETHER_BYTES
-    for path in paths:
-        size = os.path.getsize(path) if os.path.exists(path) else 0
-        if some and (len(some) == _TOGETHER or size > room):
-            yield some
-            some, room = [], _TOGETHER_BYTES
-        some.append(path)
-        room -= size
-    if some:
-        yield some
+def _object_of(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer; an empty one if it has none, a proxy's page say."""
+    try:
+        content = response.json()
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _retry_after(response: httpx.Response) -> float:

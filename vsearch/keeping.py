@@ -39,7 +39,7 @@ def parse(text: str) -> list[Rule]:
     """Rules separated by commas, strongest first.
 
     ``largest`` most pixels, ``oldest`` earliest capture time (of the file, where there is none),
-    ``sharpest``, ``format`` the one that loses least, ``path:GLOB`` a path that matches.
+    ``sharpest``, ``format`` the one that loses least, ``path:GLOB`` a path that matches, or whose end does.
 
     Raises:
         UsageError: there is no such rule.
@@ -83,12 +83,15 @@ def choose(photos: Sequence[DuplicatePhoto], rules: Sequence[Rule], decided: Abs
 def _rule(name: str) -> Rule:
     if name.startswith("path:") and len(name) > 5:
         glob = name[5:]
-        return Rule(
-            name, lambda photo: not fnmatch.fnmatch(photo.path, glob), lambda photo: f"path is like {glob}"
-        )
+        return Rule(name, lambda photo: not _is_like(photo.path, glob), lambda photo: f"path is like {glob}")
     if name not in _RULES:
         raise UsageError(f"--keep takes {_ALLOWED}; received {name!r}")
     return _RULES[name]
+
+
+def _is_like(path: str, glob: str) -> bool:
+    """Whether a glob fits the whole path, or its end from some folder on."""
+    return fnmatch.fnmatch(path, glob) or fnmatch.fnmatch(path, f"*/{glob}")
 
 
 def _age(photo: DuplicatePhoto) -> float:

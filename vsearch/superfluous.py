@@ -15,11 +15,26 @@ PathLike = str | os.PathLike[str]
 def superfluous(
     groups: Sequence[DuplicateGroup], protect: Sequence[PathLike]
 ) -> tuple[list[DuplicatePhoto], list[Skipped]]:
-    """Photos that no group would keep, each once; and those that stay: protected, or names of a kept file."""
+    """Photos that no group would keep, each once; and those that stay: protected, or names of a kept file.
+
+    Where the photo to keep has changed since it was indexed, all others stay: one may be the last good copy.
+    """
     kept = {group.keep: kept_of(group).path for group in groups}
     files_kept = {_file(path): path for path in kept.values()}
-    extra = {photo.id: photo for group in groups for photo in group.photos if photo.id not in kept}
-    moved, skipped = [], []
+    sound = [group for group in groups if _is_as_indexed(kept_of(group))]
+    extra = {photo.id: photo for group in sound for photo in group.photos if photo.id not in kept}
+    moved: list[DuplicatePhoto] = []
+    skipped = [
+        Skipped(
+            photo.path,
+            f"the photo to keep, {kept_of(group).path}, has changed since it was indexed",
+            "run `vsearch sync`, then ask again",
+        )
+        for group in groups
+        if group not in sound
+        for photo in group.photos
+        if photo.id not in kept
+    ]
     for photo in sorted(extra.values(), key=lambda photo: photo.path):
         if any(is_below(photo.path, folder) for folder in protect):
             skipped.append(Skipped(photo.path, "protected", ""))
@@ -35,6 +50,14 @@ def superfluous(
 def kept_of(group: DuplicateGroup) -> DuplicatePhoto:
     """The photo to keep."""
     return next(photo for photo in group.photos if photo.id == group.keep)
+
+
+def _is_as_indexed(photo: DuplicatePhoto) -> bool:
+    try:
+        status = os.stat(photo.path)
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (photo.bytes, photo.mtime_ns)
 
 
 def _file(path: str) -> tuple[int, int] | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,12 @@ from vsearch.errors import UsageError
 # A copy of many files fires for minutes; wait until it has been quiet this long, but not for ever.
 QUIET_MS = 1_000
 AT_MOST_MS = 15_000
+
+
+def check_installed() -> None:
+    """Raise UsageError if watchfiles, which watches, is not installed."""
+    if importlib.util.find_spec("watchfiles") is None:
+        raise UsageError('--watch needs one more package: pip install "vsearch[watch]"')
 
 
 def changes(roots: Sequence[str], index: str) -> Iterator[None]:
@@ -26,10 +33,9 @@ def changes(roots: Sequence[str], index: str) -> Iterator[None]:
     Raises:
         UsageError: watchfiles is not installed, or no root is there.
     """
-    try:
-        import watchfiles
-    except ImportError as error:
-        raise UsageError('--watch needs one more package: pip install "vsearch[watch]"') from error
+    check_installed()
+    import watchfiles
+
     present = [root for root in roots if os.path.isdir(root)]
     if not present:
         raise UsageError("there is no folder to watch: none of the index's folders is there")

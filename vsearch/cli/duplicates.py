@@ -114,6 +114,8 @@ def duplicates(
         raise UsageError(
             "--kind, --within, --protect and ways to show groups go with no decision, --finish or --undo"
         )
+    if (protect or yes) and not moving:
+        raise UsageError("--protect and --yes are for --move-to and --hardlink")
     if moving and (paths or null):
         raise UsageError("--paths and -0 list photos, they do not go with a move; --json does")
     with Index.open(index) as opened:
@@ -234,7 +236,8 @@ def _report(outcome: Outcome, word: str, as_json: bool) -> None:
     from vsearch.render.text import print_skipped
 
     print_skipped(outcome.skipped)
-    remedy = "`vsearch duplicates --undo` reverts a move, `vsearch sync` tells the index"
+    undo = "`vsearch duplicates --undo` reverts it, " if word == "done" else ""
+    remedy = f"{undo}`vsearch sync` tells the index"
     print(json.dumps(outcome.as_json()) if as_json else f"{outcome.done:,} {word}; {remedy}")
     if outcome.skipped and not outcome.done:
         raise typer.Exit(FAILED)

@@ -107,6 +107,8 @@ def query(
     from vsearch.index import Index
     from vsearch.search import Wanted
 
+    if text is None and text_weight != 1.0 and bulk is None:
+        raise UsageError("--text-weight goes with --text")
     output = Output(as_json, paths, null, html, sheet, preview, open_best, copy_to, link_to)
     check_output(output)
     with Index.open(index, device=device) as opened:

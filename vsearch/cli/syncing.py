@@ -73,8 +73,9 @@ def sync(
 def _occasions(index: Index, watch: bool) -> Iterator[None]:
     """Once now; with ``watch``, again after each change."""
     if watch:
-        from vsearch.watching import changes
+        from vsearch.watching import changes, check_installed
 
+        check_installed()
         print("watching for changes; stop with Ctrl-C", file=sys.stderr)
         # Watching begins before the first sync, so that nothing falls between.
         yield from changes(index.roots(), str(index.path))
