@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -150,10 +151,11 @@ def test_rules_are_applied_in_order() -> None:
     def kept(rules: str, decided: set[str] | None = None) -> str:
         return keeping.choose([small, large], keeping.parse(rules), decided or set()).photo.id
 
-    assert [kept(r) for r in ("largest", "oldest", "format,largest", "path:/p/*,oldest")] == [
+    assert [kept(r) for r in ("largest", "oldest", "format,largest", "path:/p/*,oldest", "path:p/*")] == [
         "2",
         "1",
         "1",
+        "2",
         "2",
     ]
     assert kept("largest", {"a"}) == "1"
@@ -407,6 +409,24 @@ def test_a_move_that_fails_altogether_leaves_nothing_to_undo(
     assert undone.returncode == 2 and b"nothing was moved or linked" in undone.stderr
 
 
+def test_copies_of_a_photo_that_has_changed_stay(run_family: Run, family: Path, tmp_path: Path) -> None:
+    before, kept = names(family), run_family("--kind", "identical", "--json")
+    Path(json.loads(kept.stdout)["keep"]).write_bytes(b"changed since")
+    done = run_family("--kind", "identical", "--move-to", tmp_path / "aside", "--yes")
+    assert names(family) == before and b"has changed since it was indexed" in done.stderr
+
+
+def test_folders_within_may_be_relative_to_the_photo_folders(
+    family: Path, family_index: vsearch.Index
+) -> None:
+    (family / "sub").mkdir()
+    for name in ("one.png", "two.png"):
+        shutil.copy(family / "cat.png", family / "sub" / name)
+    family_index.add(family)
+    (group,) = family_index.duplicates(kinds=["identical"], within="sub")
+    assert [Path(photo.path).name for photo in group.photos] == ["one.png", "two.png"]
+
+
 def test_plans_and_decisions_come_as_json(run_family: Run, family: Path, tmp_path: Path) -> None:
     plan = run_family("--move-to", tmp_path / "aside", "--json")
     assert {json.loads(line)["what"] for line in plan.stdout.splitlines()} == {"move"}
@@ -423,6 +443,7 @@ def test_plans_and_decisions_come_as_json(run_family: Run, family: Path, tmp_pat
         (("--decisions", "--html", "x.html"), "go with no decision"),
         (("--undo", "--kind", "altered"), "go with no decision"),
         (("--move-to", "aside", "--paths"), "do not go with a move"),
+        (("--yes",), "are for --move-to and --hardlink"),
     ],
 )
 def test_options_that_mean_nothing_together_are_refused(

@@ -134,6 +134,11 @@ def test_many_questions_are_answered_as_one_by_one(
             assert list(result.matches) == index.query(path, k=k)
 
 
+def test_a_weight_without_words_is_refused(command: Run, index: vsearch.Index, photos: Path) -> None:
+    asked = ("query", photos / "day0" / "photo000.png", "--index", index.path, "--text-weight", "2")
+    assert b"--text-weight goes with --text" in command(*asked).stderr
+
+
 def test_a_list_goes_with_no_way_to_show_answers(command: Run, index: vsearch.Index, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("")
     for more in (["--html", "x.html"], ["--copy-to", "x"], ["--text-weight", "2"], ["--open"]):
