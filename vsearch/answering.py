@@ -45,11 +45,12 @@ class Answering(OpenIndex):
 
     def close(self) -> None:
         """Let go of the files; the index may be used again and opens them anew."""
-        if self._nearest is not None:
-            self._nearest.close()
-        self._nearest = self._searcher = self._followed = None
-        self._rows.close()
-        super().close()
+        with self._lock:
+            if self._nearest is not None:
+                self._nearest.close()
+            self._nearest = self._searcher = self._followed = None
+            self._rows.close()
+            super().close()
 
     def query(
         self,
@@ -147,13 +148,14 @@ class Answering(OpenIndex):
 
     def _patiently(self, read: Callable[[], Read]) -> Read:
         """Read; once more when a file went away under the reader, because a writer published meanwhile."""
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return read()
-            except (IndexDamaged, CollectionError, EncoderMismatch):
-                self.close()
-                time.sleep(_PAUSE)
-        return read()
+        with self._lock:
+            for _ in range(_ATTEMPTS - 1):
+                try:
+                    return read()
+                except (IndexDamaged, CollectionError, EncoderMismatch):
+                    self.close()
+                    time.sleep(_PAUSE)
+            return read()
 
     def _follow(self, *, once: bool = False) -> Searcher:
         """The searcher of what is published now; ``once``: that which has the first answer soonest."""

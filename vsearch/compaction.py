@@ -90,23 +90,30 @@ def compact(directory: IndexDirectory, settings: Settings, catalog: Catalog) -> 
 
 
 def _rewrite(directory: IndexDirectory, settings: Settings, catalog: Catalog, doomed: Sequence[int]) -> None:
-    """Copy what is alive of ``doomed`` into one new segment of each kind, and drop them."""
-    target = catalog.next_segment()
-    writers: dict[SegmentKind, SegmentWriter] = {}
+    """Copy what is alive of ``doomed`` into new segments, and drop them.
+
+    Rows of segments with the same number belong together, so photos that lack a thumbnail, or pixels, go into
+    segments of their own.
+    """
+    targets: dict[frozenset[SegmentKind], _Target] = {}
     moved: list[Photo] = []
     try:
         for number in doomed:
-            moved += _copy_rows(directory, settings, catalog, number, target, writers)
-        for writer in writers.values():
-            writer.commit()
+            moved += _copy_rows(directory, settings, catalog, number, targets)
+        for target in targets.values():
+            for writer in target.writers.values():
+                writer.commit()
     except BaseException:
-        for writer in writers.values():
-            writer.abandon()
+        for target in targets.values():
+            for writer in target.writers.values():
+                writer.abandon()
         raise
     held = [(kind, s.number) for kind in _KINDS for s in catalog.segments(kind) if s.number in doomed]
     with catalog.change() as change:
-        for kind, writer in writers.items():
-            change.add_segment(SegmentRow(kind, target, writer.rows, files.sha256(str(writer.path))))
+        for target in targets.values():
+            for kind, writer in target.writers.items():
+                row = SegmentRow(kind, target.number, writer.rows, files.sha256(str(writer.path)))
+                change.add_segment(row)
         change.refile(moved)
         for kind, number in held:
             change.drop_segment(kind, number)
@@ -115,25 +122,38 @@ def _rewrite(directory: IndexDirectory, settings: Settings, catalog: Catalog, do
         durable.step("segment-removed")
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The new segments of one number, of which each has the same photos in the same rows."""
+
+    number: int
+    writers: dict[SegmentKind, SegmentWriter]
+
+
 def _copy_rows(
     directory: IndexDirectory,
     settings: Settings,
     catalog: Catalog,
     number: int,
-    target: int,
-    writers: dict[SegmentKind, SegmentWriter],
+    targets: dict[frozenset[SegmentKind], _Target],
 ) -> Iterator[Photo]:
     """Append the live rows of segment ``number``; yields the photos with their new locations."""
     for (vector, thumbnail, pixels), sharing in groupby(
         catalog.in_segment(number), key=lambda photo: (photo.vector, photo.thumbnail, photo.pixels)
     ):
         photos = list(sharing)
-        new = Location(target, writers["vectors"].rows if writers else 0)
-        places: tuple[tuple[SegmentKind, Location | None], ...] = (
-            ("vectors", vector),
-            ("thumbnails", thumbnail),
-            ("pixels", pixels),
-        )
+        places: dict[SegmentKind, Location | None] = {
+            "vectors": vector,
+            "thumbnails": thumbnail,
+            "pixels": pixels,
+        }
+        held: dict[SegmentKind, Location] = {kind: p for kind, p in places.items() if p is not None}
+        target = targets.get(frozenset(held))
+        if target is None:
+            fresh = catalog.next_segment() + len(targets)
+            writers = {kind: _writer(directory, settings, kind, fresh) for kind in held}
+            target = targets[frozenset(held)] = _Target(fresh, writers)
+        new = Location(target.number, target.writers["vectors"].rows)
         located = [
             replace(
                 photo,
@@ -143,11 +163,8 @@ def _copy_rows(
             )
             for photo in photos
         ]
-        for kind, place in places:
-            if place is not None:
-                writer = writers.get(kind) or _writer(directory, settings, kind, target)
-                writers[kind] = writer
-                _append(directory, catalog, writer, kind, place, located[0])
+        for kind, place in held.items():
+            _append(directory, catalog, target.writers[kind], kind, place, located[0])
         yield from located
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,27 @@ def write_output(path: Path, data: bytes) -> None:
     else:
         with storage_errors(path):
             path.write_bytes(data)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is done.
+
+    HDF5 calls our code to write, from C, where an exception cannot pass: a Ctrl-C there was swallowed, left
+    rows of zeros, or ended the process with a segmentation fault.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    caught: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
 
 
 def sealed(content: dict[str, Any]) -> bytes:

@@ -74,6 +74,8 @@ class Finder:
     def groups(self, rows: Iterable[int], apart: Iterable[tuple[int, int]]) -> list[Group]:
         """Groups among ``rows``; pairs in ``apart`` are taken for unrelated, because the user said so."""
         photos = self.photos
+        if not len(photos):
+            return []
         known = self._compare()
         wanted = np.zeros(len(photos), np.bool_)
         wanted[np.fromiter(rows, np.intp)] = True

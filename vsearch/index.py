@@ -26,7 +26,7 @@ from vsearch.records import (
     Skipped,
     SyncReport,
 )
-from vsearch.settings import Settings
+from vsearch.settings import Settings, globs
 from vsearch.tidy import TidyIndex
 from vsearch.updates import OnProgress, Writable
 
@@ -91,7 +91,7 @@ class Index(Browsable, TidyIndex):
             metric=metric,
             max_megapixels=max_megapixels,
             keep_pixels=keep_pixels,
-            exclude=tuple(exclude),
+            exclude=globs(exclude),
             chroma_url=_answering_server(chroma),
         ).checked()
 
@@ -145,7 +145,7 @@ class Index(Browsable, TidyIndex):
             "metric": metric,
             "max_megapixels": max_megapixels,
             "keep_pixels": keep_pixels,
-            "exclude": tuple(exclude) if exclude is not None else None,
+            "exclude": globs(exclude) if exclude is not None else None,
         }
         given = {name: value for name, value in given.items() if value is not None}
         if not cls.exists(path):

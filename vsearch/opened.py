@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,7 @@ class OpenIndex:
             self._bundle = self._check_encoder(self._read_bundle())  # re-encoding has just switched
         self._loaded: Encoder | None = None
         self._catalog: Catalog | None = None
+        self._lock = threading.RLock()  # a thread must not close what another reads
 
     def __enter__(self) -> Self:
         return self
@@ -49,9 +52,10 @@ class OpenIndex:
 
     def close(self) -> None:
         """Let go of the files; the index may be used again and opens them anew."""
-        if self._catalog is not None:
-            self._catalog.close()
-        self._catalog = None
+        with self._lock:
+            if self._catalog is not None:
+                self._catalog.close()
+            self._catalog = None
 
     @property
     def path(self) -> Path:
@@ -77,12 +81,22 @@ class OpenIndex:
             return True
 
     def _reading(self) -> Catalog:
-        if self._catalog is not None and not self._catalog.path.exists():
-            self.close()  # re-encoding has removed the store
+        if self._catalog is not None and not self._is_current():
+            self.close()  # re-encoding has removed the store, or the catalog was made anew
         if self._catalog is None:
             self._reload()
             self._catalog = self._open_catalog(read_only=True)
+            self._catalog_status = os.stat(self._catalog.path)
         return self._catalog
+
+    def _is_current(self) -> bool:
+        """Whether the catalog that is open is still the one of that name."""
+        try:
+            return self._catalog is not None and os.path.samestat(
+                os.stat(self._catalog.path), self._catalog_status
+            )
+        except FileNotFoundError:
+            return False
 
     def _open_catalog(self, *, read_only: bool) -> Catalog:
         def roots() -> list[str]:

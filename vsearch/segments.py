@@ -106,8 +106,9 @@ class SegmentWriter:
 
     def abandon(self) -> None:
         """Drop what was written."""
-        self._file.close()
-        self._sink.close()
+        with durable.uninterrupted():
+            self._file.close()
+            self._sink.close()
         self._temporary.unlink(missing_ok=True)
 
     def _extend(self, name: str, rows: Array) -> None:
@@ -316,7 +317,8 @@ def _digest_rows(digests: Sequence[str]) -> Array:
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
     try:
-        yield
+        with durable.uninterrupted():
+            yield
     except OSError as error:
         raise durable.storage_error(path, error) from error
     except (RuntimeError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
@@ -81,3 +82,14 @@ class Settings:
             roots=tuple(map(str, settings.roots)),
             unwalked=tuple(map(int, settings.unwalked)),
         )
+
+
+def globs(exclude: Sequence[str]) -> tuple[str, ...]:
+    """What walks leave out, without empty globs.
+
+    Raises:
+        UsageError: it is one text, of which each letter would be a glob.
+    """
+    if isinstance(exclude, str):
+        raise UsageError(f"exclude is a list of globs, such as [{exclude!r}]; received a text")
+    return tuple(glob for glob in exclude if glob)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter as Count
 from collections.abc import Collection, Iterator
@@ -147,18 +148,34 @@ class Sync:
     def _removable(self, scan: Scan, moved: Collection[int] = ()) -> set[str]:
         """The roots that may lose what is gone of them."""
         gone = Count(photo.file.root for photo in scan.gone() if photo.id not in moved)
-        return {r for r, n in gone.items() if may_remove(n, self._known[r], prune=self._prune)}
+        withheld = self._withheld()
+        return {
+            root
+            for root, n in gone.items()
+            if may_remove(n, self._known[root], prune=self._prune)
+            and (self._prune or n < withheld.get(root, n + 1))  # additions do not make them fewer
+        }
+
+    def _withheld(self) -> dict[str, int]:
+        """How many photos of each root the last run withheld."""
+        noted = self._index.catalog.noted("withheld")
+        return dict(json.loads(noted)) if isinstance(noted, str) else {}
 
     def _remove(self, scan: Scan) -> None:
         """Take out what is gone."""
         removable = self._removable(scan)
+        withheld = Count[str]()
         for page in batched(scan.gone(), _PAGE):
             leaving = [photo.id for photo in page if photo.file.root in removable]
+            withheld.update(photo.file.root for photo in page if photo.file.root not in removable)
             self._tally.counts["removed"] += len(leaving)
             self._tally.counts["withheld"] += len(page) - len(leaving)
             if leaving:
                 with self._index.catalog.change() as change:
                     change.remove(leaving)
+        if withheld != self._withheld():
+            with self._index.catalog.change() as change:
+                change.note("withheld", json.dumps(withheld))
 
     def _planned(self, scan: Scan, file: FileStat, known: Photo | None, moved: set[int]) -> Iterator[Planned]:
         path = _path(file)

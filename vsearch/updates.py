@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vsearch import files
+from vsearch import durable, files
 from vsearch.catalog import Catalog
 from vsearch.collection import preload
 from vsearch.committer import Committer, Tally, sweep
@@ -217,12 +217,16 @@ class Run:
                 for n, reading in enumerate(readings):
                     if n == 0:
                         preload()  # something was read, so something will be published
-                    if committer.take(reading):
+                    with durable.uninterrupted():  # it is taken as a whole, or not at all
+                        grown = committer.take(reading)
+                    if grown:
                         publisher.publish_if_grown()
                     counter.step(encoded=reading.vector is not None)
-            committer.commit()
+            with durable.uninterrupted():
+                committer.commit()
         except KeyboardInterrupt:
-            committer.commit()  # what is encoded is kept
+            with durable.uninterrupted():
+                committer.commit()  # what is encoded is kept
             raise
         except BaseException:
             committer.abandon()

@@ -1,0 +1,72 @@
+"""Segments that are rewritten: every photo keeps its own vector, thumbnail and pixels."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import vsearch
+from tests import album, safety, toy
+
+
+def assert_own_thumbnails(index: vsearch.Index) -> int:
+    """Each thumbnail shows its photo; how many photos have one."""
+    found = 0
+    for photo in index.photos():
+        thumbnail = index.thumbnail(str(photo.id))
+        if thumbnail is not None:
+            shown = np.asarray(Image.open(io.BytesIO(thumbnail)), np.int16)
+            own = np.asarray(Image.open(index.path_of(photo)).convert("RGB"), np.int16)
+            assert np.abs(shown - own).mean() < 20, index.path_of(photo)
+            found += 1
+    return found
+
+
+def test_photos_without_thumbnails_do_not_shift_those_of_others(tmp_path: Path, toy_encoder: Path) -> None:
+    some = album.write_album(tmp_path / "a", 6)
+    others = album.write_album(tmp_path / "b", 24, first=100)
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder)
+    index.add(tmp_path / "a")
+    index.add(tmp_path / "b")
+    os.rename(tmp_path / "a", tmp_path / "away")
+    (index.path / "thumbnails" / "000001.h5").unlink()
+    vsearch.Index.rebuild(index.path)
+    os.rename(tmp_path / "away", tmp_path / "a")
+    for gone in (*some[:4], *others[:8]):
+        gone.unlink()
+    index.sync(prune=True)
+    for gone in others[-2:]:
+        gone.unlink()
+    index.sync()
+    assert assert_own_thumbnails(index) == 14
+    assert index.status().photos == 16
+    safety.assert_sound(index.path)
+    (index.path / "catalog.sqlite").unlink()
+    vsearch.Index.rebuild(index.path)
+    with vsearch.Index.open(index.path) as opened:
+        opened.sync(prune=True)  # deleted ones came back from dead rows
+        assert assert_own_thumbnails(opened) >= 14
+
+
+def test_pixels_kept_from_the_middle_on_stay_beside_their_photos(tmp_path: Path, toy_encoder: Path) -> None:
+    some = album.write_album(tmp_path / "a", 4)
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder)
+    index.add(tmp_path / "a")
+    others = album.write_album(tmp_path / "a", 20, first=100)
+    index = vsearch.Index.build(index.path, [tmp_path / "a"], keep_pixels=True)
+    index.add(tmp_path / "a")
+    for gone in (*some[:2], *others[:7]):
+        gone.unlink()
+    index.sync()
+    for gone in others[-2:]:
+        gone.unlink()
+    index.sync()
+    index.reencode(toy.write_toy_encoder(tmp_path / "other", name="other", scale=2.0))  # from pixels
+    safety.assert_sound(index.path)
+    for photo in list(index.photos()):
+        picture = Image.open(index.path_of(photo))  # encoded anew, not recognised by its bytes
+        assert index.query(picture, k=1)[0].path == index.path_of(photo)
