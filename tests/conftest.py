@@ -13,6 +13,7 @@ import pytest
 import vsearch
 from tests import album, toy
 from tests.chroma import ChromaProcess
+from tests.family import write_family
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -69,3 +70,18 @@ def command(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Path:
+    """A folder with one photo, altered copies of it, and others."""
+    write_family(tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def family_index(tmp_path: Path, family: Path, toy_encoder: Path) -> Iterator[vsearch.Index]:
+    """An index of it with the toy encoder."""
+    with vsearch.Index.create(tmp_path / "family.vsearch", encoder=toy_encoder) as index:
+        index.add(family)
+        yield index

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import vsearch
-from tests import safety
+from tests import album, safety
 from vsearch import files
 
 
@@ -87,6 +87,17 @@ def assert_no_wrong_answer(path: Path, photos: Path) -> None:
             assert opened.query(photo, k=1)[0].path == str(photo)
     except vsearch.VsearchError as error:
         assert "\n" not in str(error)
+
+
+def test_a_photo_named_by_itself_survives_its_segment(index: vsearch.Index, tmp_path: Path) -> None:
+    alone = album.write(tmp_path / "other" / "alone.png", 70)
+    index.add(alone)
+    (index.path / "vectors" / "000002.h5").unlink()
+    assert vsearch.Index.rebuild(index.path).lost == 1
+    with vsearch.Index.open(index.path) as opened:
+        assert opened.sync().updated == 1
+        assert opened.query(alone, k=1)[0].kind == "identical"
+    safety.assert_sound(index.path)
 
 
 def test_a_lost_encoder_names_its_mend(index: vsearch.Index) -> None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import shutil
-import stat
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -271,122 +267,3 @@ def test_capture_time_and_camera_reach_catalog_and_collection(tmp_path: Path, to
     assert metadata["camera"] == "Canon EOS R5"
     assert metadata["taken_at"] == "2024-05-17T18:30:00"
     assert (metadata["width"], metadata["height"], metadata["path"]) == (96, 64, "a.jpg")
-
-
-# -- what goes wrong -----------------------------------------------------------------------------
-
-
-def test_an_empty_folder_makes_no_index(tmp_path: Path, toy_encoder: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(vsearch.UsageError, match="no photos in"):
-        vsearch.Index.build(tmp_path / "i.vsearch", [tmp_path / "empty"], encoder=toy_encoder)
-    assert not (tmp_path / "i.vsearch").exists()
-
-
-def test_globs_that_leave_nothing_are_not_remembered(index: vsearch.Index, photos: Path) -> None:
-    with pytest.raises(vsearch.UsageError, match="no photos in"):
-        vsearch.Index.build(index.path, [photos], exclude=["*"])
-    assert index.add(photos).unchanged == 12
-
-
-@pytest.mark.parametrize("bound", [0.0, -1.0, math.inf, math.nan])
-def test_a_bound_that_skips_everything_is_refused(
-    index: vsearch.Index, photos: Path, tmp_path: Path, toy_encoder: Path, bound: float
-) -> None:
-    with pytest.raises(vsearch.UsageError, match="max_megapixels must be a number above 0"):
-        vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder, max_megapixels=bound)
-    with pytest.raises(vsearch.UsageError, match="max_megapixels must be a number above 0"):
-        vsearch.Index.build(index.path, [photos], max_megapixels=bound)
-    assert not (tmp_path / "i.vsearch").exists()
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "said"),
-    [
-        ("layout", "NCHW", "promises input NCHW"),
-        ("input_size", 20, "promises input NHWC of"),
-        ("dimension", 13, "promises dimension 13"),
-        ("name", 5, "name must be a text"),
-    ],
-)
-def test_an_encoder_that_does_not_work_makes_no_index(
-    index: vsearch.Index, tmp_path: Path, toy_encoder: Path, field: str, value: object, said: str
-) -> None:
-    broken = shutil.copytree(toy_encoder, tmp_path / "broken")
-    specification = json.loads((broken / "encoder.json").read_text())
-    (broken / "encoder.json").write_text(json.dumps({**specification, field: value}))
-    with pytest.raises(vsearch.EncoderError, match=said):
-        vsearch.Index.create(tmp_path / "i.vsearch", encoder=broken)
-    assert not (tmp_path / "i.vsearch").exists()
-    with pytest.raises(vsearch.EncoderError, match=said):
-        index.reencode(broken)
-    assert index.status().photos == 12
-
-
-def test_an_index_without_photos_says_so(tmp_path: Path, toy_encoder: Path) -> None:
-    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder)
-    with pytest.raises(vsearch.UsageError, match="no photos yet"):
-        index.query(album.picture(1))
-
-
-@pytest.mark.parametrize("k", [0, -1, 1.5, "3"])
-def test_k_must_be_positive(index: vsearch.Index, k: Any) -> None:
-    with pytest.raises(vsearch.UsageError, match="k must be at least 1, and a whole number"):
-        index.query(album.picture(1), k=k)
-
-
-def test_a_path_with_nul_is_no_path(index: vsearch.Index) -> None:
-    for path in ("a\0b", "~a\0b"):
-        for asked in (vsearch.Index.open, index.add, index.remove):
-            with pytest.raises(vsearch.UsageError, match="NUL"):
-                asked(path)
-
-
-def test_an_unreadable_query_says_why(index: vsearch.Index, tmp_path: Path) -> None:
-    with pytest.raises(vsearch.PhotoError, match="no such file"):
-        index.query(tmp_path / "none.jpg")
-    (tmp_path / "text.jpg").write_text("hello")
-    with pytest.raises(vsearch.PhotoError, match="not an image"):
-        index.query(tmp_path / "text.jpg")
-
-
-def test_another_format_version_is_refused(index: vsearch.Index) -> None:
-    settings = json.loads((index.path / "index.json").read_text())
-    (index.path / "index.json").write_text(json.dumps(settings | {"format_version": 99}))
-    with pytest.raises(vsearch.VersionMismatch, match="index format 99"):
-        vsearch.Index.open(index.path)
-
-
-def test_a_replaced_encoder_is_refused(index: vsearch.Index, tmp_path: Path) -> None:
-    other = toy.write_toy_encoder(tmp_path / "other", name="other", scale=2.0)
-    shutil.copy(other / "encoder.onnx", index.path / "encoder" / "encoder.onnx")
-    with pytest.raises(vsearch.EncoderMismatch, match=r"index\.json expects"):
-        vsearch.Index.open(index.path)
-    with pytest.raises(vsearch.EncoderMismatch, match=r"expects|built with"):
-        vsearch.Index.build(index.path, [tmp_path], encoder=other)
-
-
-def test_a_folder_that_is_no_index_is_refused(tmp_path: Path, toy_encoder: Path) -> None:
-    (tmp_path / "stuff").mkdir()
-    (tmp_path / "stuff" / "letter.txt").write_text("dear")
-    with pytest.raises(vsearch.IndexNotFound, match="is not an index"):
-        vsearch.Index.open(tmp_path / "stuff")
-    with pytest.raises(vsearch.IndexExists, match=r"letter\.txt"):
-        vsearch.Index.create(tmp_path / "stuff", encoder=toy_encoder)
-
-
-def test_a_second_writer_is_told_who_holds_the_index(index: vsearch.Index, photos: Path) -> None:
-    with (
-        index._directory.writing(),
-        pytest.raises(vsearch.IndexBusy, match=rf"process {os.getpid()} on .*since"),
-    ):
-        vsearch.Index.open(index.path).add(photos)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_names_the_way_out(tmp_path: Path, toy_encoder: Path) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    with pytest.raises(vsearch.StorageError, match="--index"):
-        vsearch.Index.create(folder / ".vsearch", encoder=toy_encoder)

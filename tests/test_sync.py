@@ -205,3 +205,22 @@ def test_dead_rows_are_reclaimed(index: vsearch.Index, photos: Path) -> None:
     assert sum(index.status().dead.values()) == 0
     assert not (index.path / "vectors/000001.h5").exists()
     safety.assert_sound(index.path)
+
+
+def test_additions_do_not_let_withheld_photos_go(tmp_path: Path, toy_encoder: Path) -> None:
+    album.write_album(tmp_path / "album" / "usb", 6)
+    album.write_album(tmp_path / "album" / "here", 4, first=20)
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder)
+    index.add(tmp_path / "album")
+    os.rename(tmp_path / "album" / "usb", tmp_path / "away")
+    assert index.sync().withheld == 6
+    album.write_album(tmp_path / "album" / "here", 2, first=40)
+    for _ in range(2):
+        report = index.sync()
+        assert (report.removed, report.withheld) == (0, 6)
+    os.rename(tmp_path / "away", tmp_path / "album" / "usb")
+    assert (index.sync().withheld, index.status().photos) == (0, 12)
+    shutil.rmtree(tmp_path / "album" / "usb")
+    album.write_album(tmp_path / "album" / "here", 8, first=60)
+    index.add(tmp_path / "album")
+    assert index.sync().removed == 6  # never withheld: 6 of 20

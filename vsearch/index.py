@@ -40,7 +40,8 @@ class Index(Browsable, TidyIndex):
     """An index of photos on disk.
 
     Make one with :meth:`create` or :meth:`open`.  Reading needs no lock and sees the published generation;
-    methods that write hold the writer's lock while they run.  All methods may raise
+    methods that write hold the writer's lock while they run.  Threads that share one ask in turn; with one each
+    they ask side by side, and a process opens its own after a fork.  All methods may raise
     :class:`~vsearch.errors.VsearchError`.
 
     >>> import tempfile, vsearch
@@ -379,12 +380,12 @@ class Index(Browsable, TidyIndex):
                 f"({self._settings.encoder[:12]}), not {bundle.info.name} ({bundle.fingerprint[:12]}); "
                 "leave --encoder out, choose another --index, or exchange it with `vsearch reencode`"
             )
+        replace(self._settings, **given).checked()
         if given.get("metric", self._settings.metric) != self._settings.metric:
             raise UsageError(
                 f"{self.path} ranks by {self._settings.metric}, which is fixed at creation; "
                 "leave --metric out, or choose another --index"
             )
-        replace(self._settings, **given).checked()
         if given:
             with self._writing() as index:
                 updates.write_settings(index, replace(index.settings, **given))

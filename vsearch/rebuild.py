@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,11 +44,15 @@ def rebuild(path: str | os.PathLike[str] | None = None) -> RebuildReport:
         settings = mending.settings()
         mending.encoder(settings)
         with mending.catalog(settings) as catalog:
-            lost = mending.drop_lost(catalog)
+            lost = mending.drop_lost(catalog, settings)
             dimension = Bundle(directory.encoder).specification.dimension
             Publisher(directory, settings, catalog, dimension).publish_anew()
             photos = catalog.count("ready")
     return RebuildReport(photos, lost, tuple(mending.restored), time.monotonic() - started)
+
+
+_LOST = "its vector was lost"
+_READ_ANEW = "run `vsearch sync`, which reads it anew"
 
 
 class _Mending:
@@ -185,11 +189,11 @@ class _Mending:
 
     # -- segments --------------------------------------------------------------------------------
 
-    def drop_lost(self, catalog: Catalog) -> int:
+    def drop_lost(self, catalog: Catalog, settings: Settings) -> int:
         """Take out the segments that are damaged, and the photos that counted on them.
 
         Where a thumbnail or pixels alone are lost, and the photo is not there to be read again, it keeps its
-        vector.
+        vector.  A photo that was named by itself, so that no walk finds it, stays as one that ``sync`` reads.
 
         Raises:
             StorageError: a segment is there, but cannot be read.
@@ -197,25 +201,30 @@ class _Mending:
         damaged = {kind: self._damaged(catalog, kind) for kind in KINDS}
         if not any(damaged.values()):
             return 0
-        lost, bare = [], []
+        lost: list[int] = []
+        kept: list[Photo] = []
+        named = 0
         for photo in catalog.photos("ready"):
             reduced = _without(photo, damaged)
             if reduced == photo:
                 continue
             if reduced.vector and not os.path.lexists(files.absolute(photo.file.root, photo.file.path)):
-                bare.append(reduced)
-            else:
+                kept.append(reduced)
+            elif _is_found(photo, catalog.roots, settings):
                 lost.append(photo.id)
+            else:
+                named += 1
+                kept.append(Photo(photo.id, photo.file, None, "failed", reason=_LOST, remedy=_READ_ANEW))
         with catalog.change() as change:
             change.remove(lost)
-            change.put(bare)
+            change.put(kept)
             for kind, numbers in damaged.items():
                 for number in numbers:
                     change.drop_segment(kind, number)
         for kind, numbers in damaged.items():
             for number in numbers:
                 durable.remove(self._directory.segment(kind, number))
-        return len(lost)
+        return len(lost) + named
 
     def _damaged(self, catalog: Catalog, kind: SegmentKind) -> set[int]:
         return {row.number for row in catalog.segments(kind) if not self._is_whole(row)}
@@ -266,3 +275,9 @@ def _row(segment: Segment) -> SegmentRow:
 
 def _age(path: Path) -> int:
     return path.stat().st_mtime_ns
+
+
+def _is_found(photo: Photo, roots: Sequence[str], settings: Settings) -> bool:
+    """Whether walks of the photo folders come across a photo."""
+    is_walked = roots.index(photo.file.root) not in settings.unwalked
+    return is_walked and files.is_walked(photo.file.path)

@@ -233,7 +233,7 @@ def name_of(source: Source) -> str:
 
 
 def _bomb(name: str, pixels: int, max_megapixels: float) -> PhotoError:
-    megapixels = f"{pixels / 1e6:,.{0 if pixels >= 1e7 else 2}f}".replace(",", " ")
+    megapixels = f"{pixels / 1e6:,.{0 if pixels >= 1e7 else 3}f}".replace(",", " ")
     reason = f"decompression bomb: {megapixels} megapixels, more than {max_megapixels:g}"
     return PhotoError(name, reason, "if it is a real photo, raise --max-megapixels")
 
