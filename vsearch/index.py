@@ -40,8 +40,8 @@ class Index(Browsable, TidyIndex):
     """An index of photos on disk.
 
     Make one with :meth:`create` or :meth:`open`.  Reading needs no lock and sees the published generation;
-    methods that write hold the writer's lock while they run.  Threads that share one ask in turn; with one each
-    they ask side by side, and a process opens its own after a fork.  All methods may raise
+    methods that write hold the writer's lock while they run.  Threads that share one ask in turn; with one
+    each they ask side by side.  A process opens its own after a fork.  All methods may raise
     :class:`~vsearch.errors.VsearchError`.
 
     >>> import tempfile, vsearch
