@@ -172,3 +172,14 @@ def test_one_index_may_be_asked_by_threads_while_it_changes(index: vsearch.Index
     for thread in threads:
         thread.join()
     assert not failures, failures[0]
+
+
+@pytest.mark.parametrize("picture", [5, ["a.jpg"], object()])
+def test_what_is_no_picture_is_refused(index: vsearch.Index, picture: Any) -> None:
+    with pytest.raises(vsearch.UsageError, match="a picture is a path, bytes"):
+        index.query(picture)
+
+
+def test_recall_at_none_means_nothing(index: vsearch.Index) -> None:
+    with pytest.raises(vsearch.UsageError, match="k must be at least 1"):
+        index.evaluate(k=0)

@@ -102,7 +102,7 @@ class IndexDirectory:
             raise IndexExists(f"{path} is an index already; use `vsearch add` to go on with it")
         directory.refuse_headless()
         _refuse_foreign(directory.path)
-        with durable.storage_errors(path):
+        with durable.storage_errors(path, "choose a writable place with --index"):
             directory.make_folders()
         with directory.writing():
             if directory.settings_file.exists():

@@ -28,15 +28,16 @@ except ImportError:  # Windows, where an open file cannot be removed anyway
 TEMPORARY = ".writing-"
 _FAULT_VARIABLE = "VSEARCH_TEST_FAULT"
 _LONGEST_NAME = 255  # bytes, on every common file system
+_ELSEWHERE = "choose a writable place"
 _REMEDIES = {
     errno.ENOSPC: ("the disk is full", "free some space and run the same command again"),
     errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
     errno.ENOENT: ("there is no such folder", "make it first"),
     errno.ENOTDIR: ("there is no such folder", "make it first"),
     errno.ENAMETOOLONG: ("its name is too long", "choose a shorter one"),
-    errno.EROFS: ("the file system is read-only", "choose a writable place"),
-    errno.EACCES: ("permission denied", "choose a writable place"),
-    errno.EPERM: ("permission denied", "choose a writable place"),
+    errno.EROFS: ("the file system is read-only", ""),
+    errno.EACCES: ("permission denied", ""),
+    errno.EPERM: ("permission denied", ""),
 }
 
 
@@ -58,19 +59,22 @@ def step(name: str) -> None:
 
 
 @contextlib.contextmanager
-def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn ``OSError`` of a write to ``path`` into :class:`StorageError` with a remedy."""
+def storage_errors(path: str | os.PathLike[str], elsewhere: str = _ELSEWHERE) -> Iterator[None]:
+    """Turn ``OSError`` of a write to ``path`` into :class:`StorageError` with a remedy.
+
+    ``elsewhere`` says how to choose another place, where this one may not be written.
+    """
     try:
         yield
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise storage_error(path, error, elsewhere) from error
 
 
-def storage_error(path: str | os.PathLike[str], error: OSError) -> StorageError:
+def storage_error(path: str | os.PathLike[str], error: OSError, elsewhere: str = _ELSEWHERE) -> StorageError:
     """The :class:`StorageError` that says what ``error`` means for writing ``path``."""
     default = (error.strerror or str(error), "check the disk and run the same command again")
     reason, remedy = _REMEDIES.get(error.errno or 0, default)
-    return StorageError(f"cannot write {os.fspath(path)}: {reason}; {remedy}")
+    return StorageError(f"cannot write {os.fspath(path)}: {reason}; {remedy or elsewhere}")
 
 
 def temporary_beside(path: Path) -> Path:

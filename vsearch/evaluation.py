@@ -97,7 +97,12 @@ def quality(vectors: Vectors, labels: Sequence[str], k: int = 10, by: str = "pla
     >>> line = np.float32([[1, 0], [1, 0.1], [0, 1], [0.1, 1]])
     >>> quality(line, ["a", "a", "b", "b"]).mean_average_precision
     1.0
+
+    Raises:
+        UsageError: ``k`` is less than 1.
     """
+    if k < 1:
+        raise UsageError(f"k must be at least 1; received {k}")
     classes = np.unique(np.asarray(labels), return_inverse=True)[1]
     measured = [
         (_precision(hits, 1), _precision(hits, 5), hits[:k].sum() / hits.sum(), average_precision(hits))

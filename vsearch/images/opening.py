@@ -146,6 +146,11 @@ def _binary(source: File) -> BinaryIO:
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
             return io.BytesIO(file.read())
+    if not hasattr(source, "read"):
+        raise UsageError(
+            "a picture is a path, bytes, an open file, a Pillow image, an array or a Photo; "
+            f"received {type(source).__name__}"
+        )
     return source if source.seekable() else io.BytesIO(source.read())
 
 
