@@ -200,6 +200,22 @@ def test_decisions_outlive_moves_and_can_be_undone(family: Path, family_index: v
     assert [each.what for each in family_index.tidying().decisions()] == ["keep"]
 
 
+def test_a_first_look_at_few_photos_does_not_narrow_the_next(tmp_path: Path, toy_encoder: Path) -> None:
+    random = np.random.default_rng(1)
+    index = vsearch.Index.create(tmp_path / "i.vsearch")  # 256 numbers, more than a basis has directions
+    for n in range(24):
+        scene = Image.fromarray(random.integers(0, 256, (6, 8, 3), np.uint8)).resize((400, 300), 3)
+        (tmp_path / "album").mkdir(exist_ok=True)
+        scene.save(tmp_path / "album" / f"{n:02d}.png")
+        if n == 1:
+            index.add(tmp_path / "album")
+            assert index.duplicates() == []
+    index.add(tmp_path / "album")
+    index.duplicates()
+    basis = np.load(index.path / "duplicates" / "comparisons.npz")["basis"]
+    assert basis.shape == (256, 24)
+
+
 def test_duplicates_of_nothing_spoil_nothing(tmp_path: Path, toy_encoder: Path) -> None:
     album.write_album(tmp_path / "album", 4)
     index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder)

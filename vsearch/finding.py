@@ -101,7 +101,7 @@ class Finder:
     def _compare(self) -> Comparisons:
         """All proposals, from what is known and what is new."""
         known = comparisons.load(self._file, self._fingerprint, NEAREST)
-        if known is None:
+        if known is None or self._is_narrow(known.basis):
             onto = photoset.basis(self.photos, self._vectors)
             known = comparisons.nothing(self._fingerprint, onto, NEAREST)
         known = known.moved_to(self.photos.digests)
@@ -115,6 +115,11 @@ class Finder:
             edges = side.submit(self._hash_edges, known, unasked)
             nearest = self._nearest(known, unasked)
         return replace(known, edges=edges.result(), nearest=nearest)
+
+    def _is_narrow(self, basis: npt.NDArray[np.float32]) -> bool:
+        """Whether a basis is of so few photos that one of all would have more directions."""
+        dimension, directions = basis.shape
+        return bool(directions < min(len(self.photos), neighbours.DIMENSIONS, dimension))
 
     def _hash_edges(self, known: Comparisons, new: npt.NDArray[np.bool_]) -> Edges:
         """Pairs of near hashes, by the first row of each class."""
