@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from vsearch import files
 from vsearch.cli import FAILED, NOTHING_FOUND, app
 from vsearch.cli.answers import Output, check_output, deliver
 from vsearch.cli.options import DeviceOption, IndexOption, JsonOption, SinceOption, UnderOption, UntilOption
@@ -172,6 +171,8 @@ def _weight(argument: str) -> tuple[str, float]:
 
 def _picture(index: Index, argument: str) -> Picture:
     """A file, or a photo of the index: by id, or by path inside a photo folder."""
+    from vsearch import files
+
     path = files.expanded(argument)
     if os.path.lexists(path):
         return path

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from vsearch import durable
 from vsearch.errors import CollectionError, IndexDamaged
 
 if TYPE_CHECKING:
@@ -244,7 +245,8 @@ def import_chromadb() -> Any:
         CollectionError: its options are set wrongly.
     """
     try:
-        import chromadb
+        with durable.uninterrupted():
+            import chromadb
     except ValueError as error:
         # pydantic reads a .env of the current directory at import, and refuses what it does not like.
         raise CollectionError(

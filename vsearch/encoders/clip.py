@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from vsearch import durable
 from vsearch.encoders import devices
 from vsearch.encoders.specification import Specification
 from vsearch.errors import EncoderError
@@ -131,7 +132,8 @@ def session(graph: Path, device: Device = "auto") -> Any:
         EncoderError: the graph is missing or cannot be loaded, or not on ``cuda`` when that was asked for.
         UsageError: this ONNX Runtime has no CUDA, and that was asked for.
     """
-    import onnxruntime
+    with durable.uninterrupted():  # a Ctrl-C within would leave half of it, which cannot be imported again
+        import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
