@@ -77,7 +77,7 @@ class Duplicates:
             UsageError: an unknown kind or rule, or a folder without photos of the index.
         """
         kinds, rules = _kinds(wanted.kinds), keeping.parse(wanted.keep)
-        within = self._folder(wanted.within)
+        within = self._resolved(wanted.within)
         made = decisions.load(self._decisions)
         kept = {digest for each in made if each.what == "keep" for digest in each.sha256}
         finder = Finder(self._directory, self._catalog, self._fingerprint)
@@ -118,7 +118,7 @@ class Duplicates:
             raise UsageError(f"{os.fspath(within)}: the index has no photo there; see `vsearch status`")
         return {row for row, ids in enumerate(contents) if not inside.isdisjoint(ids)}
 
-    def _folder(self, within: PathLike | None) -> PathLike | None:
+    def _resolved(self, within: PathLike | None) -> PathLike | None:
         """A folder that is there; else relative to the photo folders, as filters take it."""
         if within is None or os.path.isdir(given := files.expanded(os.fspath(within))):
             return within

@@ -141,13 +141,11 @@ def found(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> l
         UsageError: a path does not exist, or there is no photo in any of them.
     """
     unreadable: list[Skipped] = []
-    seen: dict[str, FileStat] = {}
-    for source in _sources(photos, exclude):
-        for file in _found(*source, exclude, unreadable.append):
-            seen.setdefault(files.absolute(file.root, file.path), file)
-    if not seen:
+    sources = _sources(photos, exclude)
+    inside = [file for source in sources for file in _found(*source, exclude, unreadable.append)]
+    if not inside:
         raise UsageError(_nothing(photos, unreadable))
-    return list(seen.values())
+    return inside
 
 
 class Run:

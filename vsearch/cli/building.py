@@ -209,9 +209,10 @@ def _warn_of_memory(index: Index, photos: list[Path], exclude: list[str]) -> Non
     from vsearch.render.text import size_text
 
     dimension = index.status().encoder.dimension
-    estimate = memory_estimate(updates.count(photos, exclude), dimension)
+    count = updates.count(photos, exclude)
+    estimate = memory_estimate(count, dimension)
     if estimate >= _MUCH_MEMORY:
-        projected = memory_estimate(updates.count(photos, exclude), 256)
+        projected = memory_estimate(count, 256)
         print(
             f"vsearch: with {dimension:,} numbers a photo, Chroma will hold about "
             f"{size_text(estimate)} in memory; "

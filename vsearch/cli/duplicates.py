@@ -104,20 +104,20 @@ def duplicates(
     if as_json + paths + null > 1:
         raise UsageError("--json, --paths and -0 exclude each other; choose one")
     actions = (undo, finish, not_duplicates, keep_this, list_decisions, forget, move_to, hardlink)
-    if sum(action not in (None, False) for action in actions) > 1:
+    chosen = sum(action not in (None, False) for action in actions)
+    if chosen > 1:
         raise UsageError(
             "one thing at a time: choose one of the options that decide, list, move, finish or undo"
         )
-    looking = any((kind, within, paths, null, html, protect))
     moving = move_to is not None or hardlink
-    if looking and sum(action not in (None, False) for action in actions) > moving:
+    if moving and (paths or null):
+        raise UsageError("--paths and -0 list photos, they do not go with a move; --json does")
+    if chosen and not moving and any((kind, within, paths, null, html, protect)):
         raise UsageError(
             "--kind, --within, --protect and ways to show groups go with no decision, --finish or --undo"
         )
-    if (protect or yes) and not moving:
+    if not chosen and (protect or yes):
         raise UsageError("--protect and --yes are for --move-to and --hardlink")
-    if moving and (paths or null):
-        raise UsageError("--paths and -0 list photos, they do not go with a move; --json does")
     with Index.open(index) as opened:
         tidying = opened.tidying()
         if undo or finish:
