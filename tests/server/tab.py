@@ -16,6 +16,7 @@ CHROMIUM = (
 NEEDS_CHROMIUM = pytest.mark.skipif(
     CHROMIUM is None, reason="needs chromium on PATH (apt-get install chromium)"
 )
+playwright.expect.set_options(timeout=20_000)  # CI's machines may be slow; what is there is found at once
 TOKEN = "correct-horse-battery-staple"
 WIDE, PHONE = (1280, 800), (390, 844)
 

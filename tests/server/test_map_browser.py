@@ -98,8 +98,7 @@ def test_the_written_page_reaches_for_nothing(
     before = canvas.evaluate(COLOURS)
     page.keyboard.press("+")
     page.keyboard.press("+")
-    page.wait_for_timeout(100)
-    assert canvas.evaluate(COLOURS) != before
+    page.wait_for_function(f"before => ({COLOURS})(document.getElementById('plane')) != before", arg=before)
     with context.expect_page() as opened:
         page.keyboard.press("Enter")
     assert opened.value.url.startswith(album_index.parent.as_uri())
