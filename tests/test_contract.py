@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import math
 from collections.abc import Iterator
@@ -86,10 +87,25 @@ def test_the_client_has_the_methods_of_the_index() -> None:
         "tidying",
         "has_text",
         "held",
+        "encoder_info",
         "thumbnails",
     }
     methods = {name for kind in vsearch.Index.__mro__ for name in vars(kind) if not name.startswith("_")}
     assert methods - of_the_owner - within <= set(dir(vsearch.Client))
+
+
+def test_odd_arguments_are_understood_or_refused(
+    index: Any, made: vsearch.Index, photo: vsearch.Photo
+) -> None:
+    found = index.photo(photo.id)
+    assert found is not None and found.file == photo.file
+    assert index.photo(str(photo.id)) == found
+    assert index.thumbnail(photo.id) == made.thumbnail(str(photo.id))
+    assert index.query(photo, since=datetime.date(1971, 1, 1)) == index.query(photo, since="1971")
+    moment = datetime.datetime(2024, 5, 31, 18, 30, 5, 999, tzinfo=datetime.UTC)
+    assert index.query(photo, until=moment) == index.query(photo, until="2024-05-31T18:30:05")
+    with pytest.raises(vsearch.UsageError):
+        index.query(photo, where=5)
 
 
 def test_a_photo_finds_itself_first(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:

@@ -128,6 +128,7 @@ def test_index_json_and_catalog_both_gone(index: vsearch.Index) -> None:
     (index.path / "catalog.sqlite").unlink()
     report = vsearch.Index.rebuild(index.path)
     assert report.restored == ("index.json", "catalog.sqlite")
+    assert report.unknown == ("exclude", "max_megapixels", "unwalked")
     assert safety.content(index.path).keys() == intact.keys()
     safety.assert_sound(index.path)
 
@@ -143,6 +144,35 @@ def test_a_lost_thumbnail_costs_no_vector_where_the_photo_is_not_there(
     found = vsearch.Index.open(index.path).query(photos.parent / "unmounted.png", k=1)
     assert found[0].kind == "identical"
     (photos.parent / "unmounted.png").rename(photos / "day0/photo000.png")
+    safety.assert_sound(index.path)
+    with vsearch.Index.open(index.path) as reader:
+        kept = left[0].vector
+        path = str(photos / "day0/photo000.png")
+        assert ("update", path) in {(planned.change, planned.path) for planned in reader.plan()}
+        assert reader.sync().updated == 1
+        assert reader.thumbnail(left[0].id)
+        mended = reader.photo(left[0].id)
+        assert mended is not None and mended.vector != kept
+        assert list(reader.plan()) == []
+
+
+def test_a_metric_survives_without_index_json_and_catalog(photos: Path, toy_encoder: Path) -> None:
+    path = photos.parent / "euclidean"
+    vsearch.Index.create(path, encoder=toy_encoder, metric="euclidean").add(photos)
+    (path / "index.json").unlink()
+    (path / "catalog.sqlite").unlink()
+    done = safety.run("rebuild", "--index", path)
+    assert "nothing is excluded any more" in done.stderr
+    assert vsearch.Index.open(path).status().metric == "euclidean"
+
+
+def test_a_damaged_generation_does_not_keep_build_index_from_mending(
+    index: vsearch.Index, photos: Path, toy_encoder: Path
+) -> None:
+    next(index.path.glob("chroma/*/generation.json")).write_bytes(b"torn")
+    album.write(photos / "new.png", 77)
+    done = safety.run("build-index", photos, "--index", index.path)
+    assert done.returncode == 0, done.stderr
     safety.assert_sound(index.path)
 
 

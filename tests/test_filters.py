@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,12 +63,32 @@ def test_a_filter_leaves_what_it_says(dated: vsearch.Index, where: str, names: s
 
 
 def test_short_forms(dated: vsearch.Index, tmp_path: Path) -> None:
-    def stems(**options: str) -> list[str]:
+    def stems(**options: Any) -> list[str]:
         return sorted(Path(m.path).stem for m in dated.query(album.picture(0), k=None, **options))
 
     assert stems(under="trips/rome") == ["a", "b"]
     assert stems(under=str(tmp_path / "dated" / "trips")) == ["a", "b", "c"]
     assert stems(since="2024", until="2024-05-30") == ["a"]
+    assert stems(since=date(2024, 5, 31)) == ["b"]
+    assert stems(until=datetime(2024, 5, 31)) == ["a", "c"]
+
+
+def test_under_a_folder_that_links_lead_to(tmp_path: Path, toy_encoder: Path) -> None:
+    photos, elsewhere = tmp_path / "real" / "photos", tmp_path / "elsewhere"
+    for folder, number in ((photos / "in", 0), (elsewhere / "deep", 1), (photos / "beside", 2)):
+        album.write(folder / f"{folder.name}.png", number)
+    (photos / "linked").symlink_to(elsewhere)
+    (tmp_path / "home").symlink_to(tmp_path / "real")
+    index = vsearch.Index.create(tmp_path / "index", encoder=toy_encoder)
+    index.add(photos)
+
+    def stems(under: Path) -> list[str]:
+        return [Path(match.path).stem for match in index.query(album.picture(0), under=under)]
+
+    assert stems(photos / "linked") == stems(photos / "linked" / "deep") == ["deep"]
+    assert stems(tmp_path / "home" / "photos" / "linked" / "deep") == ["deep"]
+    assert stems(tmp_path / "home" / "photos" / "in") == ["in"]
+    assert index.remove(tmp_path / "home" / "photos" / "linked").removed == 1
 
 
 @pytest.mark.parametrize(

@@ -53,3 +53,33 @@ def test_ctrl_c_while_a_segment_is_written_tears_nothing(
         opened.add(photos)
     safety.assert_sound(index)
     assert vsearch.Index.open(index).status().photos == 12
+
+
+_EARLY = """
+import os, signal, sys
+
+module = sys.argv.pop(1)
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from vsearch.__main__ import main
+main()
+"""
+_LATE = """
+import atexit, os, signal
+from vsearch import cli
+
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+cli.app = lambda: os.kill(os.getpid(), signal.SIGINT)
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("line", [[_EARLY, "typer"], [_EARLY, "vsearch.cli"], [_LATE]])
+def test_ctrl_c_before_the_first_line_and_after_the_last(line: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", *line], capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

@@ -11,7 +11,8 @@ from vsearch.records import FileStat, Location, Photo
 
 FILE = FileStat("/photos", "a.jpg", 100, 1)
 ELSEWHERE = FileStat("/photos", "b.jpg", 100, 2)
-READY = Photo(7, FILE, "aa", "ready", vector=Location(1, 3))
+READY = Photo(7, FILE, "aa", "ready", vector=Location(1, 3), thumbnail=Location(1, 3))
+BARE = replace(READY, thumbnail=None)  # it lost its thumbnail while its file was away
 FAILED = Photo(8, FILE, "aa", "failed", reason="truncated JPEG")
 
 
@@ -25,6 +26,7 @@ FAILED = Photo(8, FILE, "aa", "failed", reason="truncated JPEG")
         (FILE, FAILED, False, False),
         (FILE, FAILED, True, True),
         (FILE, READY, True, False),
+        (FILE, BARE, False, True),
     ],
 )
 def test_needs_reading(file: FileStat, known: Photo | None, retry: bool, expected: bool) -> None:
@@ -39,6 +41,10 @@ def test_new_bytes_are_encoded() -> None:
 def test_a_touched_file_keeps_its_vector() -> None:
     touched = replace(FILE, mtime_ns=9)
     assert settle(touched, "aa", READY, [READY], None) == Reuse("unchanged", replace(READY, file=touched))
+
+
+def test_a_photo_without_thumbnail_is_read_again() -> None:
+    assert settle(FILE, "aa", BARE, [BARE], None) == Encode("updated", BARE.id)
 
 
 def test_a_moved_photo_keeps_its_id() -> None:

@@ -195,6 +195,29 @@ def test_the_plan_says_what_sync_does(index: vsearch.Index, photos: Path) -> Non
     assert list(index.plan()) == []
 
 
+def test_what_is_excluded_since_goes_however_much_it_is(index: vsearch.Index, photos: Path) -> None:
+    before = index.status().photos
+    (photos / "day1/photo001.jpg").unlink()
+    index = vsearch.Index.build(index.path, [photos], exclude=["day0", "photo00[357].jpg"])
+    planned = [planned.change for planned in index.plan()]
+    report = index.sync()
+    assert set(planned) == {"remove"}
+    assert report.removed == len(planned) > before / 2
+    assert report.withheld == 0
+    assert index.status().photos == before - report.removed > 0
+
+
+def test_an_exclusion_does_not_let_others_go(index: vsearch.Index, photos: Path) -> None:
+    excluded = len(list((photos / "day0").iterdir()))
+    others = [path for path in photos.rglob("*.*") if path.parent.name != "day0"]
+    kept = index.status().photos - excluded
+    for path in others[: kept // 2 + 1]:
+        path.unlink()
+    index = vsearch.Index.build(index.path, [photos], exclude=["day0"])
+    report = index.sync()
+    assert (report.removed, report.withheld) == (excluded, kept // 2 + 1)
+
+
 def test_dead_rows_are_reclaimed(index: vsearch.Index, photos: Path) -> None:
     for n in range(3):
         album.write(photos / f"day0/photo{2 * n:03d}.png", 300 + n)

@@ -61,3 +61,24 @@ def test_a_photo_that_appears_is_found(index: vsearch.Index, photos: Path, watch
     assert "watching for changes" in errors
     assert "Traceback" not in errors
     safety.assert_sound(index.path)
+
+
+def test_folders_that_come_and_go_are_watched(
+    index: vsearch.Index, photos: Path, watching: Popen[str]
+) -> None:
+    """One that is added by another process, and one whose disk is taken out and put back."""
+    assert watching.stdout is not None
+    watching.stdout.readline()  # it watches by now
+    later = photos.parent / "later"
+    album.write(later / "first.png", 91)
+    vsearch.Index.open(index.path).add(later)
+    assert json.loads(watching.stdout.readline())["unchanged"] == 13
+    path = album.write(later / "second.png", 92)
+    assert json.loads(watching.stdout.readline())["added"] == 1
+
+    later.rename(photos.parent / "away")
+    assert json.loads(watching.stdout.readline())["withheld"] == 2
+    album.write(photos.parent / "away" / "third.png", 93)
+    (photos.parent / "away").rename(later)
+    assert json.loads(watching.stdout.readline())["added"] == 1
+    assert index.query(path, k=1)[0].path == str(path)

@@ -1,5 +1,18 @@
-"""``python -m vsearch`` is ``vsearch``."""
+"""Where the command ``vsearch`` begins, and ``python -m vsearch``."""
 
-from vsearch.cli import main
+import sys
 
-main()
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Import the command line and run it; Ctrl-C ends quietly from here on."""
+    try:
+        from vsearch.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from vsearch import filters
+from vsearch import files, filters
 from vsearch.collection import Generations, Manifest
 from vsearch.directory import IndexDirectory
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, PhotoError, UsageError
-from vsearch.filters import Condition
+from vsearch.filters import Condition, Day
 from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
 from vsearch.kinds import Seen
 from vsearch.nearest import ONCE_BYTES, SCAN_BYTES, Graph, Nearest, Scan, Slices
@@ -65,8 +65,8 @@ class Answering(OpenIndex):
         crop: Crop | None = None,
         where: str | None = None,
         under: PathLike | None = None,
-        since: str | None = None,
-        until: str | None = None,
+        since: Day | None = None,
+        until: Day | None = None,
         expand: bool = True,
         min_score: float | None = None,
         min_match: float | None = None,
@@ -223,18 +223,18 @@ class Answering(OpenIndex):
         where: str | None = None,
         *,
         under: PathLike | None = None,
-        since: str | None = None,
-        until: str | None = None,
+        since: Day | None = None,
+        until: Day | None = None,
     ) -> Condition | None:
         """A filter for :meth:`answer`; ``None`` when nothing is left out.
 
         Raises:
             UsageError: it cannot be understood; the message names the column.
         """
-        folder = None if under is None else _folder(under)
+        folders = [] if under is None else _folders(under)
         nodes = [
             *([] if where is None else [filters.parse(where)]),
-            *filters.short_forms(folder, since, until),
+            *filters.short_forms(folders, since, until),
         ]
         return filters.compiled(nodes, self._reading().roots) if nodes else None
 
@@ -267,7 +267,7 @@ def _weighted(
     return tuple(Weighted(p, float(w)) for p, w in zip(pictures, weights, strict=True))
 
 
-def _folder(path: PathLike) -> str:
-    """A folder that is there, absolute; else relative to the photo folders."""
-    given = os.path.expanduser(os.fspath(path))
-    return os.path.realpath(given) if os.path.isdir(given) else given
+def _folders(path: PathLike) -> list[str]:
+    """The paths that a folder that is there may go by; else the one given, relative to the photo folders."""
+    given = files.expanded(os.fspath(path))
+    return files.places(given) if os.path.isdir(given) else [given]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from vsearch.answering import Answering, PathLike
 from vsearch.errors import UsageError
-from vsearch.filters import Condition
+from vsearch.filters import Condition, Day
 from vsearch.published import generations_of
 from vsearch.records import Photo
 from vsearch.segmentrows import SegmentRows
@@ -76,8 +76,8 @@ class Browsable(Answering):
         where: str | None = None,
         *,
         under: PathLike | None = None,
-        since: str | None = None,
-        until: str | None = None,
+        since: Day | None = None,
+        until: Day | None = None,
         seed: int = 0,
         on_step: Callable[[], None] | None = None,
     ) -> PhotoMap:
@@ -173,6 +173,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def is_id(text: str) -> bool:
-    """Whether ``text`` may be the id of a photo."""
+def is_id(given: str | int) -> bool:
+    """Whether ``given`` may be the id of a photo."""
+    text = str(given)
     return text.isascii() and text.isdecimal() and int(text) <= _LAST_ID

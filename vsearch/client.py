@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import httpx
 
 from vsearch import errors, files, images, sending, wire
+from vsearch.filters import Day, day_text
 from vsearch.photomap import PhotoMap
 from vsearch.question import Crop, Picture
 from vsearch.records import (
@@ -106,8 +107,8 @@ class Client:
         crop: Crop | None = None,
         where: str | None = None,
         under: str | os.PathLike[str] | None = None,
-        since: str | None = None,
-        until: str | None = None,
+        since: Day | None = None,
+        until: Day | None = None,
         expand: bool = True,
         min_score: float | None = None,
         min_match: float | None = None,
@@ -128,8 +129,8 @@ class Client:
             "crop": crop if crop is None or isinstance(crop, str) else [int(n) for n in crop],
             "where": where,
             "under": None if under is None else os.fspath(under),
-            "since": since,
-            "until": until,
+            "since": _day(since),
+            "until": _day(until),
             "expand": expand,
             "min_score": min_score,
             "min_match": min_match,
@@ -143,7 +144,7 @@ class Client:
         fields = self._again("GET", f"{_API}/status").json()
         return IndexStatus(**{**fields, "encoder": EncoderInfo(**fields["encoder"])})
 
-    def photo(self, photo_id: str) -> Photo | None:
+    def photo(self, photo_id: str | int) -> Photo | None:
         """The photo with the ``id`` of a :class:`Match`, or ``None``."""
         response = self._photo_part(photo_id, "")
         return None if response is None else wire.photo(response.json())
@@ -171,12 +172,12 @@ class Client:
         for photo in self._all("failed"):
             yield Skipped(self.path_of(photo), photo.reason or "", photo.remedy or "")
 
-    def thumbnail(self, photo_id: str) -> bytes | None:
+    def thumbnail(self, photo_id: str | int) -> bytes | None:
         """The JPEG thumbnail of a photo, longest side 256 pixels, or ``None``."""
         response = self._photo_part(photo_id, "/thumbnail")
         return None if response is None else response.content
 
-    def original(self, photo_id: str) -> bytes | None:
+    def original(self, photo_id: str | int) -> bytes | None:
         """The bytes of a photo's file, or ``None`` if there is no such photo.
 
         Raises:
@@ -212,8 +213,8 @@ class Client:
         where: str | None = None,
         *,
         under: str | os.PathLike[str] | None = None,
-        since: str | None = None,
-        until: str | None = None,
+        since: Day | None = None,
+        until: Day | None = None,
     ) -> PhotoMap:
         """All photos on a plane; see :meth:`vsearch.Index.map`.  The server makes it once for all who ask.
 
@@ -222,7 +223,7 @@ class Client:
             UsageError: the filter cannot be understood.
         """
         folder = None if under is None else os.fspath(under)
-        given = {"where": where, "under": folder, "since": since, "until": until}
+        given = {"where": where, "under": folder, "since": _day(since), "until": _day(until)}
         filters = {name: value for name, value in given.items() if value is not None}
         return wire.photo_map(self._again("GET", f"{_API}/map", params=filters, timeout=_MAP_SECONDS).json())
 
@@ -308,10 +309,11 @@ class Client:
                 skipped["path"] = paths[int(skipped["path"])]
         return {"added": 0, "unchanged": 0} | report
 
-    def _photo_part(self, photo_id: str, part: str) -> httpx.Response | None:
-        if not (photo_id.isascii() and photo_id.isdecimal() and len(photo_id) <= _LONGEST_ID):
+    def _photo_part(self, photo_id: str | int, part: str) -> httpx.Response | None:
+        text = str(photo_id)
+        if not (text.isascii() and text.isdecimal() and len(text) <= _LONGEST_ID):
             return None
-        response = self._retried("GET", f"{_API}/photos/{photo_id}{part}")
+        response = self._retried("GET", f"{_API}/photos/{text}{part}")
         if response.status_code == httpx.codes.NOT_FOUND:
             return None
         self._raise_for(response)
@@ -381,3 +383,7 @@ def _object_of(response: httpx.Response) -> dict[str, Any]:
 def _retry_after(response: httpx.Response) -> float:
     seconds = response.headers.get("retry-after", "0")
     return float(seconds) if seconds.isdecimal() else 0.0
+
+
+def _day(given: Day | None) -> str | None:
+    return None if given is None else day_text(given)

@@ -14,10 +14,10 @@ from vsearch.catalog import Catalog
 from vsearch.decisions import Decision, What
 from vsearch.directory import IndexDirectory
 from vsearch.errors import UsageError
+from vsearch.files import Below
 from vsearch.finding import FOLDER, Finder, Group
 from vsearch.groups import Filler, with_sharpness
 from vsearch.moving import Outcome, Step
-from vsearch.photoset import is_below
 from vsearch.records import DuplicateGroup, DuplicatePhoto, Photo, Relation, Skipped
 from vsearch.superfluous import beside, kept_of, superfluous
 
@@ -77,7 +77,7 @@ class Duplicates:
             UsageError: an unknown kind or rule, or a folder without photos of the index.
         """
         kinds, rules = _kinds(wanted.kinds), keeping.parse(wanted.keep)
-        within = self._resolved(wanted.within)
+        within = None if wanted.within is None else self._folder(wanted.within)
         made = decisions.load(self._decisions)
         kept = {digest for each in made if each.what == "keep" for digest in each.sha256}
         finder = Finder(self._directory, self._catalog, self._fingerprint)
@@ -92,7 +92,7 @@ class Duplicates:
         return sorted(groups, key=lambda group: (group.representative.path, group.members[0].photo.path))
 
     def _filled(
-        self, finder: Finder, within: PathLike | None, made: Sequence[Decision], kinds: Sequence[Relation]
+        self, finder: Finder, within: Below | None, made: Sequence[Decision], kinds: Sequence[Relation]
     ) -> list[DuplicateGroup]:
         rows = self._rows(finder, within)
         place = {digest.tobytes().hex(): row for row, digest in enumerate(finder.photos.digests)}
@@ -109,21 +109,20 @@ class Duplicates:
                 return [filled for group in found for filled in filler.fill(group)]
             rows = rows - gone  # their files have been moved or removed since
 
-    def _rows(self, finder: Finder, within: PathLike | None) -> set[int]:
+    def _rows(self, finder: Finder, within: Below | None) -> set[int]:
         contents = finder.photos.photos
         if within is None:
             return set(range(len(contents)))
-        inside = {p.id for p in self._catalog.photos("ready") if is_below(_path(p), within)}
+        inside = {photo.id for photo in self._catalog.photos("ready") if _path(photo) in within}
         if not inside:
-            raise UsageError(f"{os.fspath(within)}: the index has no photo there; see `vsearch status`")
+            raise UsageError(f"{within.folder}: the index has no photo there; see `vsearch status`")
         return {row for row, ids in enumerate(contents) if not inside.isdisjoint(ids)}
 
-    def _resolved(self, within: PathLike | None) -> PathLike | None:
+    def _folder(self, within: PathLike) -> Below:
         """A folder that is there; else relative to the photo folders, as filters take it."""
-        if within is None or os.path.isdir(given := files.expanded(os.fspath(within))):
-            return within
-        places = (os.path.join(root, given) for root in self._catalog.roots)
-        return next((place for place in places if os.path.isdir(place)), within)
+        given = files.expanded(os.fspath(within))
+        places = [given, *(os.path.join(root, given) for root in self._catalog.roots)]
+        return Below(next((place for place in places if os.path.isdir(place)), within))
 
     # -- decisions -------------------------------------------------------------------------------
 
@@ -168,8 +167,7 @@ class Duplicates:
         return made
 
     def _photo_at(self, path: PathLike) -> Photo:
-        given = os.path.abspath(os.path.expanduser(os.fspath(path)))
-        for place in dict.fromkeys((given, os.path.realpath(given))):
+        for place in files.places(path):
             for root in self._catalog.roots:
                 if Path(place).is_relative_to(root):
                     photo = self._catalog.find(root, os.path.relpath(place, root))
@@ -191,9 +189,10 @@ class Duplicates:
         """
         target = Path(os.path.abspath(os.path.expanduser(os.fspath(folder))))
         _refuse_missing(protect)
-        if is_below(str(target), self._directory.path):
+        if str(target) in Below(self._directory.path):
             raise UsageError(f"{target} lies in the index itself; choose a folder outside")
-        aside = [group for group in groups if is_below(kept_of(group).path, target)]
+        there = Below(target)
+        aside = [group for group in groups if kept_of(group).path in there]
         extra, skipped = superfluous([group for group in groups if group not in aside], (*protect, target))
         skipped += beside(aside, target)
         relative = {str(p.id): p.file.path for p in self._photos_of(extra)}

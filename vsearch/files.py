@@ -210,6 +210,34 @@ def is_hidden(path: str) -> bool:
     return any(part.startswith(".") or part in SKIPPED_FOLDERS for part in path.split("/"))
 
 
+def places(path: str | os.PathLike[str]) -> list[str]:
+    """The absolute paths that ``path`` may mean: as it is, and with the links on its way followed.
+
+    A photo may be gone, or lie in a folder that is a link: the catalog has what the walk came across,
+    from where the root really lies.
+    """
+    given = expanded(os.fspath(path))
+    if "\0" in given:
+        return []
+    given = os.path.abspath(given)
+    folders = [given]
+    while (folder := os.path.dirname(folders[-1])) != folders[-1]:
+        folders.append(folder)
+    followed = (os.path.join(os.path.realpath(f), os.path.relpath(given, f)) for f in folders)
+    return list(dict.fromkeys([given, *map(os.path.normpath, followed)]))
+
+
+class Below:
+    """A folder, and all that is in it: ``path in Below(folder)``; the folder may be a link."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = os.fspath(folder)
+        self._places = [(place, place.rstrip(os.sep) + os.sep) for place in places(folder)]
+
+    def __contains__(self, path: str) -> bool:
+        return any(path == place or path.startswith(inside) for place, inside in self._places)
+
+
 # --- reading -------------------------------------------------------------------------------------
 
 

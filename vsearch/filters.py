@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "~"]
 Parameter = str | int | float | bytes
+Day = str | date  # a moment too: datetime is a date
 
 # By the catalog's columns.  A path's folder is what remains when all but its slashes is trimmed off its end.
 _FOLDER = "rtrim(path, replace(path, '/', ''))"
@@ -122,6 +123,8 @@ def parse(text: str) -> Node:
     """
     import lark
 
+    if not isinstance(text, str):
+        raise UsageError(f'a filter is a text, such as "width > 3000"; received {text!r}')
     try:
         tree = _parser().parse(text)
     except lark.exceptions.UnexpectedInput as error:
@@ -131,16 +134,29 @@ def parse(text: str) -> Node:
     return _node(tree)
 
 
-def short_forms(under: str | None, since: str | None, until: str | None) -> list[Node]:
-    """The comparisons that ``--under``, ``--since`` and ``--until`` stand for."""
+def short_forms(under: Sequence[str], since: Day | None, until: Day | None) -> list[Node]:
+    """The comparisons that ``--under``, ``--since`` and ``--until`` stand for.
+
+    Args:
+        under: the paths that the folder may go by; none for no such filter.
+        since, until: the days.
+    """
     forms: list[Node] = []
-    if under is not None:
-        forms.append(Comparison("folder", "=", under, 1))
+    if under:
+        folders = tuple(Comparison("folder", "=", folder, 1) for folder in under)
+        forms.append(folders[0] if len(folders) == 1 else Junction("or", folders))
     if since is not None:
-        forms.append(Comparison("taken", ">=", since, 1))
+        forms.append(Comparison("taken", ">=", day_text(since), 1))
     if until is not None:
-        forms.append(Comparison("taken", "<=", until, 1))
+        forms.append(Comparison("taken", "<=", day_text(until), 1))
     return forms
+
+
+def day_text(day: Day) -> str:
+    """A day or moment as filters write it; a camera's clock knows no time zone."""
+    if isinstance(day, datetime):
+        return day.replace(microsecond=0, tzinfo=None).isoformat()
+    return str(day)
 
 
 def compiled(nodes: Sequence[Node], roots: Sequence[str]) -> Condition:

@@ -11,8 +11,8 @@ import numpy as np
 from vsearch import files, images
 from vsearch.catalog import Catalog
 from vsearch.errors import PhotoError
+from vsearch.files import Below
 from vsearch.finding import Finder, Group
-from vsearch.photoset import is_below
 from vsearch.records import DuplicateGroup, DuplicateMember, DuplicatePhoto, Photo, Relation
 
 PathLike = str | os.PathLike[str]
@@ -23,7 +23,7 @@ class Filler:
     """Turns rows into photos and groups, leaving out files that are no longer there."""
 
     def __init__(
-        self, finder: Finder, catalog: Catalog, within: PathLike | None, kinds: Sequence[Relation]
+        self, finder: Finder, catalog: Catalog, within: Below | None, kinds: Sequence[Relation]
     ) -> None:
         self._finder = finder
         self._catalog = catalog
@@ -40,7 +40,7 @@ class Filler:
             self._known[row] = [
                 photo
                 for photo in sorted(found, key=lambda photo: photo.path)
-                if os.path.lexists(photo.path) and (within is None or is_below(photo.path, within))
+                if os.path.lexists(photo.path) and (within is None or photo.path in within)
             ]
         return self._known[row]
 

@@ -251,9 +251,9 @@ class Index(Browsable, TidyIndex):
     def reencode(self, encoder: PathLike, *, on_progress: OnProgress | None = None) -> SyncReport:
         """Exchange the encoder: all vectors anew, beside the old ones, then one atomic switch.
 
-        Until the switch the index answers as before.  A run that was stopped, by a kill too, goes on where it
-        was.  Kept pixels are used where they fit the new encoder; other photos are read from their files.
-        Photos whose files are gone stay, as failed, and are reported in ``skipped``.
+        Until the switch the index answers as before; a run that was stopped goes on where it was.  Kept
+        pixels are used where they fit the new encoder; other photos are read from their files.  Photos whose
+        files are gone stay, as failed, and are reported in ``skipped``.
 
         Args:
             encoder: name of a bundled encoder, or the folder of a bundle; copied into the index.
@@ -310,8 +310,8 @@ class Index(Browsable, TidyIndex):
         )
 
     def roots(self) -> list[str]:
-        """The photo folders, absolute."""
-        return self._directory.roots(self._settings)
+        """The photo folders, absolute, as of now."""
+        return self._directory.roots(self._directory.settings())
 
     def failed(self) -> Iterator[Skipped]:
         """The photos that could not be used, with reason and remedy."""
@@ -322,11 +322,11 @@ class Index(Browsable, TidyIndex):
         """The photos that queries can find, by id, streamed from the catalog."""
         return self._reading().photos("ready")
 
-    def photo(self, photo_id: str) -> Photo | None:
-        """The photo with the ``id`` of a :class:`Match`, or ``None``."""
+    def photo(self, photo_id: str | int) -> Photo | None:
+        """The photo with the ``id`` of a :class:`Match` or :class:`Photo`, or ``None``."""
         return self._reading().get(int(photo_id)) if is_id(photo_id) else None
 
-    def thumbnail(self, photo_id: str) -> bytes | None:
+    def thumbnail(self, photo_id: str | int) -> bytes | None:
         """The JPEG thumbnail of a photo, longest side 256 pixels, or ``None``."""
         photo = self.photo(photo_id)
         if photo is None or photo.thumbnail is None:

@@ -14,6 +14,7 @@ from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder, devices
 from vsearch.errors import EncoderError, EncoderMismatch, IndexBusy, IndexDamaged
 from vsearch.published import remove_superseded
+from vsearch.records import EncoderInfo
 from vsearch.updates import Writable
 
 
@@ -61,6 +62,11 @@ class OpenIndex:
     def path(self) -> Path:
         """The index directory."""
         return self._directory.path
+
+    @property
+    def encoder_info(self) -> EncoderInfo:
+        """The encoder that made the vectors."""
+        return self._bundle.info
 
     @contextmanager
     def _writing(self) -> Iterator[Writable]:

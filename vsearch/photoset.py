@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -163,11 +161,3 @@ def _read(
         for start in range(0, len(members), step):
             some = members[start : start + step]
             yield some, segment.read_rows(photos.vectors[some, 1].tolist())
-
-
-def is_below(path: str, folder: str | os.PathLike[str]) -> bool:
-    """Whether ``path`` lies in ``folder`` or below it, links aside."""
-    if "\0" in os.fspath(folder):
-        return False
-    given = os.path.abspath(os.path.expanduser(os.fspath(folder)))
-    return any(Path(path).is_relative_to(place) for place in (given, os.path.realpath(given)))

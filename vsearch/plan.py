@@ -43,12 +43,17 @@ class Encode:
 
 
 def needs_reading(file: FileStat, known: Photo | None, *, retry_failed: bool = False) -> bool:
-    """Whether ``file`` is new or changed since the catalog saw it as ``known``."""
-    if known is None or _differs(file, known.file):
+    """Whether ``file`` is new, changed since the catalog saw it as ``known``, or lacks something."""
+    if known is None or _differs(file, known.file) or is_bare(known):
         return True
     # Bytes that could not even be read (a disk that hiccuped) are tried again each time, others never.
     unread = known.sha256 is None and not is_other_picture(file.path)
     return known.state == "failed" and (retry_failed or unread)
+
+
+def is_bare(photo: Photo) -> bool:
+    """Whether all it has is a vector: ``rebuild`` kept that of a lost thumbnail, the file being away."""
+    return photo.state == "ready" and photo.thumbnail is None
 
 
 def _differs(file: FileStat, before: FileStat) -> bool:
@@ -108,9 +113,9 @@ def settle(
         retry_failed: decode a failed photo again even if its bytes are the same.
     """
     if known is not None and known.sha256 == sha256:
-        if known.state == "ready" or not retry_failed:
-            return Reuse("unchanged", replace(known, file=file))  # touched, not changed
-        return Encode("updated", known.id)
+        if is_bare(known) or (known.state == "failed" and retry_failed):
+            return Encode("updated", known.id)
+        return Reuse("unchanged", replace(known, file=file))  # touched, not changed
     if same_bytes:
         twin = same_bytes[0]
         if known is not None:

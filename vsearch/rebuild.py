@@ -19,6 +19,7 @@ from vsearch.directory import KINDS, IndexDirectory, place, stores_in
 from vsearch.encoders import Bundle, catalogue
 from vsearch.errors import IndexDamaged, IndexNotFound, PhotoError, StorageError, VsearchError
 from vsearch.inspection import unreadable_segments
+from vsearch.published import generations_of
 from vsearch.publisher import Publisher
 from vsearch.records import Location, Photo, RebuildReport
 from vsearch.segments import Segment
@@ -48,7 +49,8 @@ def rebuild(path: str | os.PathLike[str] | None = None) -> RebuildReport:
             dimension = Bundle(directory.encoder).specification.dimension
             Publisher(directory, settings, catalog, dimension).publish_anew()
             photos = catalog.count("ready")
-    return RebuildReport(photos, lost, tuple(mending.restored), time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return RebuildReport(photos, lost, tuple(mending.restored), seconds, tuple(mending.unknown))
 
 
 _LOST = "its vector was lost"
@@ -56,11 +58,12 @@ _READ_ANEW = "run `vsearch sync`, which reads it anew"
 
 
 class _Mending:
-    """One rebuild; remembers what it restored."""
+    """One rebuild; remembers what it restored, and the settings that it could not."""
 
     def __init__(self, directory: IndexDirectory) -> None:
         self._directory = directory
         self.restored: list[str] = []
+        self.unknown: list[str] = []
 
     # -- index.json ------------------------------------------------------------------------------
 
@@ -109,6 +112,10 @@ class _Mending:
             store="" if store == self._directory.path else store.name,
             chroma_url=server_of(store / "chroma"),
         )
+        self.unknown += ["exclude", "max_megapixels", "unwalked"]
+        with contextlib.suppress(VsearchError):
+            generations = generations_of(self._directory, settings)
+            settings = replace(settings, metric=generations.manifest(generations.current()).metric)
         for number in range(max(roots, default=-1) + 1):
             lost = str(self._directory.path / f"root-{number}-is-not-known")
             settings = self._directory.with_root(settings, roots.get(number, lost))

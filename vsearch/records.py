@@ -302,12 +302,14 @@ class RebuildReport:
         lost: photos whose vectors or thumbnails were damaged; ``sync`` reads them again.
         restored: the files, other than the collection, that were written anew.
         seconds: how long it took.
+        unknown: settings of which no copy was left; they are at their defaults now, and every root is walked.
     """
 
     photos: int
     lost: int
     restored: Sequence[str]
     seconds: float
+    unknown: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``rebuild --json`` prints; field names are a promise."""
@@ -316,6 +318,7 @@ class RebuildReport:
             "lost": self.lost,
             "restored": list(self.restored),
             "seconds": round(self.seconds, 3),
+            "unknown": list(self.unknown),
         }
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from vsearch.photoset import is_below
+from vsearch.files import Below
 from vsearch.records import DuplicateGroup, DuplicatePhoto, Skipped
 
 PathLike = str | os.PathLike[str]
@@ -22,6 +22,7 @@ def superfluous(
     kept = {group.keep: kept_of(group).path for group in groups}
     files_kept = {_file(path): path for path in kept.values()}
     sound = [group for group in groups if _is_as_indexed(kept_of(group))]
+    protected = [Below(folder) for folder in protect]
     extra = {photo.id: photo for group in sound for photo in group.photos if photo.id not in kept}
     moved: list[DuplicatePhoto] = []
     skipped = [
@@ -36,7 +37,7 @@ def superfluous(
         if photo.id not in kept
     ]
     for photo in sorted(extra.values(), key=lambda photo: photo.path):
-        if any(is_below(photo.path, folder) for folder in protect):
+        if any(photo.path in folder for folder in protected):
             skipped.append(Skipped(photo.path, "protected", ""))
         elif (same := files_kept.get(_file(photo.path))) is not None:
             skipped.append(Skipped(photo.path, f"another name of the same file as {same}", ""))
@@ -71,6 +72,7 @@ def _file(path: str) -> tuple[int, int] | str:
 
 def beside(groups: Sequence[DuplicateGroup], target: Path) -> list[Skipped]:
     """The photos outside ``target`` of groups whose photo to keep lies in it."""
+    there = Below(target)
     return [
         Skipped(
             photo.path,
@@ -79,5 +81,5 @@ def beside(groups: Sequence[DuplicateGroup], target: Path) -> list[Skipped]:
         )
         for group in groups
         for photo in group.photos
-        if not is_below(photo.path, target)
+        if photo.path not in there
     ]

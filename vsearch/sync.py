@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter as Count
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 from vsearch import files
@@ -13,7 +13,7 @@ from vsearch.catalog import Scan
 from vsearch.committer import Tally, sweep
 from vsearch.errors import PhotoError
 from vsearch.ingest import Job, batched
-from vsearch.plan import Fate, judge, may_remove
+from vsearch.plan import Fate, is_bare, judge, may_remove
 from vsearch.processes import ProcessReaders
 from vsearch.records import FileStat, Photo, Planned, PlannedChange, Skipped, SyncReport
 from vsearch.updates import Counter, OnProgress, Run, Writable, finish
@@ -84,10 +84,10 @@ class Sync:
         moved: set[int] = set()
         for file, known in scan.unread():
             yield from self._planned(scan, file, known, moved)
-        removable = self._removable(scan, moved)
+        leaves = self._leaving(scan, moved)
         for photo in scan.gone():
             if photo.id not in moved:
-                change: PlannedChange = "remove" if photo.file.root in removable else "withhold"
+                change: PlannedChange = "remove" if leaves(photo) else "withhold"
                 yield Planned(change, _path(photo.file))
 
     def _look(self) -> Scan:
@@ -145,16 +145,26 @@ class Sync:
         present = self._prune or self._sight.seen[photo.file.root] > 0
         return present and self._scan is not None and self._scan.is_gone(photo)
 
-    def _removable(self, scan: Scan, moved: Collection[int] = ()) -> set[str]:
-        """The roots that may lose what is gone of them."""
-        gone = Count(photo.file.root for photo in scan.gone() if photo.id not in moved)
+    def _leaving(self, scan: Scan, moved: Collection[int] = ()) -> Callable[[Photo], bool]:
+        """Whether a photo that is gone may be taken out: it is excluded now, or few of its root are gone."""
+        excluded, gone = Count[str](), Count[str]()
+        for photo in scan.gone():
+            if photo.id not in moved:
+                (excluded if self._is_excluded(photo) else gone)[photo.file.root] += 1
         withheld = self._withheld()
-        return {
+        removable = {
             root
             for root, n in gone.items()
-            if may_remove(n, self._known[root], prune=self._prune)
+            if may_remove(n, self._known[root] - excluded[root], prune=self._prune)
             and (self._prune or n < withheld.get(root, n + 1))  # additions do not make them fewer
         }
+        return lambda photo: photo.file.root in removable or self._is_excluded(photo)
+
+    def _is_excluded(self, photo: Photo) -> bool:
+        """Whether walks leave out a photo that they came across before, since ``exclude`` changed."""
+        settings, path = self._index.settings, photo.file.path
+        walked = self._index.catalog.roots.index(photo.file.root) not in settings.unwalked
+        return walked and files.is_walked(path) and files.is_left_out(path, settings.exclude)
 
     def _withheld(self) -> dict[str, int]:
         """How many photos of each root the last run withheld."""
@@ -163,11 +173,11 @@ class Sync:
 
     def _remove(self, scan: Scan) -> None:
         """Take out what is gone."""
-        removable = self._removable(scan)
+        leaves = self._leaving(scan)
         withheld = Count[str]()
         for page in batched(scan.gone(), _PAGE):
-            leaving = [photo.id for photo in page if photo.file.root in removable]
-            withheld.update(photo.file.root for photo in page if photo.file.root not in removable)
+            leaving = [photo.id for photo in page if leaves(photo)]
+            withheld.update(photo.file.root for photo in page if not leaves(photo))
             self._tally.counts["removed"] += len(leaving)
             self._tally.counts["withheld"] += len(page) - len(leaving)
             if leaving:
@@ -180,7 +190,12 @@ class Sync:
     def _planned(self, scan: Scan, file: FileStat, known: Photo | None, moved: set[int]) -> Iterator[Planned]:
         path = _path(file)
         if known is not None:
-            if file.size != known.file.size or _digest(path) != known.sha256 or known.state == "failed":
+            if (
+                file.size != known.file.size
+                or _digest(path) != known.sha256
+                or known.state == "failed"
+                or is_bare(known)
+            ):
                 yield Planned("update", path)
             return
         origin = None

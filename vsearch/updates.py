@@ -104,9 +104,7 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
 
 
 def _ids_below(catalog: Catalog, path: str) -> Iterator[int]:
-    # Photos may be gone, or links: both the path as given and where it really leads may be known.
-    given = os.path.abspath(os.path.expanduser(path))
-    for place in dict.fromkeys((given, os.path.realpath(given))):
+    for place in files.places(path):
         for root in catalog.roots:
             if not Path(place).is_relative_to(root):
                 if Path(root).is_relative_to(place):

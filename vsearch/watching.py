@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vsearch import files
@@ -13,6 +14,7 @@ from vsearch.errors import UsageError
 # A copy of many files fires for minutes; wait until it has been quiet this long, but not for ever.
 QUIET_MS = 1_000
 AT_MOST_MS = 15_000
+_LOOK_S = 1.0  # between looks whether other folders are there than before
 
 
 def check_installed() -> None:
@@ -21,24 +23,36 @@ def check_installed() -> None:
         raise UsageError('--watch needs one more package: pip install "vsearch[watch]"')
 
 
-def changes(roots: Sequence[str], index: str) -> Iterator[None]:
+def changes(roots: Callable[[], Sequence[str]], index: str) -> Iterator[None]:
     """One item at once, then one each time something changed and settled; ends on Ctrl-C.
 
     Hidden files and folders do not count, and least of all the index itself.
 
     Args:
-        roots: the folders to watch; those that are not there now are left out.
+        roots: the folders to watch, asked for every second; those that are not there are left out until
+            they are, and coming or going is a change.
         index: the index directory.
 
     Raises:
-        UsageError: watchfiles is not installed, or no root is there.
+        UsageError: watchfiles is not installed, or no root is there at the start.
     """
     check_installed()
-    import watchfiles
-
-    present = [root for root in roots if os.path.isdir(root)]
+    present = _present(roots())
     if not present:
         raise UsageError("there is no folder to watch: none of the index's folders is there")
+    while True:
+        yield from _changes_below(present, index, lambda: _present(roots()))
+        while not (present := _present(roots())):
+            time.sleep(_LOOK_S)
+
+
+def _present(roots: Sequence[str]) -> list[str]:
+    return [root for root in roots if os.path.isdir(root)]
+
+
+def _changes_below(present: list[str], index: str, now: Callable[[], list[str]]) -> Iterator[None]:
+    """One item at once, then one for each change; until other folders are there than ``present``."""
+    import watchfiles
 
     def matters(_: watchfiles.Change, path: str) -> bool:
         within = next((r for r in present if path.startswith(r.rstrip(os.sep) + os.sep)), None)
@@ -51,10 +65,12 @@ def changes(roots: Sequence[str], index: str) -> Iterator[None]:
         watch_filter=matters,
         debounce=AT_MOST_MS,
         step=QUIET_MS,
-        rust_timeout=1_000,
+        rust_timeout=int(1_000 * _LOOK_S),
         yield_on_timeout=True,
         raise_interrupt=True,
     )
     for number, seen in enumerate(watching):
         if seen or not number:
             yield
+        if now() != present:
+            return

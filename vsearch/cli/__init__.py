@@ -10,6 +10,7 @@ import atexit
 import errno
 import io
 import os
+import signal
 import sys
 import traceback
 
@@ -100,6 +101,7 @@ def _open_closed_streams() -> None:
 
 def _leave(code: int) -> None:
     """End the process without taking Chroma and ONNX Runtime apart, which takes Python half a second."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C: it is ending already
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vsearch.updates import OnProgress
 
 _MUCH_MEMORY = 2**29
+_SHORT = 256  # numbers of a projected vector
 
 Photos = Annotated[
     list[Path], typer.Argument(metavar="PHOTOS...", help="Folders of photos, or single photos.")
@@ -208,15 +209,17 @@ def _warn_of_memory(index: Index, photos: list[Path], exclude: list[str]) -> Non
     from vsearch.collection import memory_estimate
     from vsearch.render.text import size_text
 
-    dimension = index.status().encoder.dimension
+    dimension = index.encoder_info.dimension
+    if dimension <= _SHORT:
+        return  # nothing to advise, so the photos need no counting
     count = updates.count(photos, exclude)
     estimate = memory_estimate(count, dimension)
     if estimate >= _MUCH_MEMORY:
-        projected = memory_estimate(count, 256)
+        projected = memory_estimate(count, _SHORT)
         print(
             f"vsearch: with {dimension:,} numbers a photo, Chroma will hold about "
             f"{size_text(estimate)} in memory; "
-            f"an encoder trained with --vector pca:256 takes {size_text(projected)}",
+            f"an encoder trained with --vector pca:{_SHORT} takes {size_text(projected)}",
             file=sys.stderr,
         )
 

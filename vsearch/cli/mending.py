@@ -56,6 +56,13 @@ def rebuild(index: IndexOption = None, as_json: JsonOption = False) -> None:
         return
     restored = f"; restored {', '.join(report.restored)}" if report.restored else ""
     print(f"{report.photos:,} photos in {report.seconds:.1f} s{restored}")
+    if report.unknown:
+        print(
+            "index.json and its copy were both lost, so nothing is excluded any more, and folders of photos "
+            "that were named one by one are read as wholes; set --exclude and --max-megapixels again with "
+            "`vsearch build-index PHOTOS`, before the next `vsearch sync`",
+            file=sys.stderr,
+        )
     if report.lost or "catalog.sqlite" in report.restored:
         print(f"{report.lost:,} photos must be read anew; run `vsearch sync`", file=sys.stderr)
 

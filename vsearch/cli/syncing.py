@@ -78,7 +78,7 @@ def _occasions(index: Index, watch: bool) -> Iterator[None]:
         check_installed()
         print("watching for changes; stop with Ctrl-C", file=sys.stderr)
         # Watching begins before the first sync, so that nothing falls between.
-        yield from changes(index.roots(), str(index.path))
+        yield from changes(index.roots, str(index.path))
     else:
         yield
 

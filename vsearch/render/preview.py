@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from vsearch.errors import UsageError
 from vsearch.records import Match
 from vsearch.render.text import shortened
 
@@ -30,14 +31,17 @@ _SIXEL_COLOURS = 64
 def protocol(environment: Mapping[str, str]) -> Protocol:
     """What the terminal can do, by the variables it sets; ``VSEARCH_PREVIEW`` overrides it.
 
+    Raises:
+        UsageError: that is none of them.
+
     >>> protocol({"TERM": "xterm-kitty"}), protocol({"TERM": "xterm-256color"})
     ('kitty', 'blocks')
     """
-    chosen = environment.get(VARIABLE)
-    names: tuple[Protocol, ...] = ("kitty", "iterm2", "sixel", "blocks")
-    for name in names:
-        if chosen == name:
-            return name
+    if chosen := environment.get(VARIABLE):
+        for name in _DRAWINGS:
+            if chosen == name:
+                return name
+        raise UsageError(f"{VARIABLE} must be one of {', '.join(_DRAWINGS)}; received {chosen!r}")
     term, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
     if "KITTY_WINDOW_ID" in environment or "kitty" in term or program == "ghostty":
         return "kitty"
