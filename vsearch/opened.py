@@ -12,7 +12,7 @@ from typing import Self
 from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder, devices
-from vsearch.errors import EncoderError, EncoderMismatch, IndexBusy, IndexDamaged
+from vsearch.errors import EncoderError, EncoderMismatch, IndexBusy, IndexDamaged, UsageError
 from vsearch.published import remove_superseded
 from vsearch.records import EncoderInfo
 from vsearch.updates import Writable
@@ -31,6 +31,7 @@ class OpenIndex:
     """
 
     def __init__(self, directory: IndexDirectory, device: str = "auto") -> None:
+        self._process = os.getpid()
         self._device = devices.usable(device)
         self._directory = directory
         self._settings = directory.settings()
@@ -87,6 +88,7 @@ class OpenIndex:
             return True
 
     def _reading(self) -> Catalog:
+        self._refuse_forked()
         if self._catalog is not None and not self._is_current():
             self.close()  # re-encoding has removed the store, or the catalog was made anew
         if self._catalog is None:
@@ -120,7 +122,16 @@ class OpenIndex:
         if before.store != self._settings.store:
             self.close()  # what is open lies in the old store
 
+    def _refuse_forked(self) -> None:
+        """Neither SQLite's connections nor the threads of ONNX Runtime and Chroma outlive a fork."""
+        if os.getpid() != self._process:
+            raise UsageError(
+                f"{self.path} was opened before this process was forked; open it anew here, with "
+                "vsearch.Index.open"
+            )
+
     def _encoder(self) -> Encoder:
+        self._refuse_forked()
         if self._loaded is None:
             self._loaded = Encoder(self._bundle, self._device)
         return self._loaded

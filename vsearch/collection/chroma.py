@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,9 +217,30 @@ def _close(client: Client) -> None:
 
 def client_of(folder: Path) -> Client:
     """Chroma's own, of the directory ``folder``."""
+    _forget_in_children()
     # Clients are cached by the path string, hence realpath.
     client: Client = import_chromadb().PersistentClient(os.path.realpath(folder), settings=quiet())
     return client
+
+
+def _forget_parent() -> None:
+    """In a forked child the threads of Chroma's core are gone, and who waits for them waits for ever.
+
+    To let go of what the parent had open would wait for them too, even when the child ends: it gets a
+    reference that nobody drops.
+    """
+    from chromadb.api.shared_system_client import SharedSystemClient
+
+    global _opening
+    _opening = threading.RLock()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(SharedSystemClient._identifier_to_system))
+    SharedSystemClient.clear_system_cache()
+
+
+@cache
+def _forget_in_children() -> None:
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=_forget_parent)
 
 
 def quiet() -> Any:
