@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,8 @@ class Slices(Nearest):
         segments = self._catalog.segments("vectors")
         at_once = max(1, self._rows // max((segment.rows for segment in segments), default=1))
         for some in batched(segments, at_once):
-            found = np.array(self._catalog.vectors_in(some[0].number, some[-1].number), np.int64)
+            placed = self._catalog.vectors_in(some[0].number, some[-1].number)
+            found = np.fromiter(chain.from_iterable(placed), np.int64).reshape(-1, 3)
             if len(found):
                 yield Scan(found[:, 0], _vectors_at(self._directory, found[:, 1:]), self._metric)
 
@@ -263,6 +265,6 @@ def _vectors_at(directory: IndexDirectory, places: npt.NDArray[np.int64]) -> Vec
         with Segment(directory.segment("vectors", int(places[start, 0]))) as segment:
             if vectors is None:
                 vectors = np.empty((len(places), *segment.row_shape()), dtype=np.float32)
-            vectors[start:end] = segment.read_rows(places[start:end, 1])
+            segment.read_rows(places[start:end, 1], vectors[start:end])
     assert vectors is not None  # one row at least
     return vectors

@@ -22,7 +22,7 @@ compressed: on photos lzf and gzip saved nothing and cost 8-20 times the writing
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -207,18 +207,17 @@ class Segment:
         self.path = path
         with _reading(path):
             self._file: h5py.File = h5py.File(path, "r", locking=False)
-            attributes: Mapping[str, Any] = dict(self._file.attrs)
-        version = attributes.get("format_version")
+            attributes = self._file.attrs
+            version, rows, kind = (attributes.get(name) for name in ("format_version", "rows", "kind"))
         if version != FORMAT_VERSION:
             raise VersionMismatch(
                 f"{path}: segment format {version}, this vsearch reads {FORMAT_VERSION}; "
                 "use the vsearch that wrote it, or build the index anew"
             )
-        if "rows" not in attributes or "kind" not in attributes:
+        if rows is None or kind is None:
             raise _damaged(path, "it was never finished")
-        self.kind = str(attributes["kind"])
-        self.fingerprint = str(attributes.get("fingerprint", ""))
-        self.rows = int(attributes["rows"])
+        self.kind = str(kind)
+        self.rows = int(rows)
 
     def __enter__(self) -> Self:
         return self
@@ -229,6 +228,12 @@ class Segment:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the encoder that its photos were read with; empty if it is not known."""
+        with _reading(self.path):
+            return str(self._file.attrs.get("fingerprint", ""))
 
     def read(self, start: int = 0, stop: int | None = None) -> Array:
         """Rows ``start:stop`` of the vectors or pixels, ``[b, …]``."""
@@ -249,17 +254,25 @@ class Segment:
         with _reading(self.path):
             return tuple(int(n) for n in self._file[self.kind].shape[1:])
 
-    def read_rows(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Array:
+    def read_rows(self, rows: Sequence[int] | npt.NDArray[np.int64], out: Array | None = None) -> Array:
         """Chosen rows of the vectors or pixels, in the order asked for.
 
         Rows near each other are read as one slice: HDF5's own fancy indexing is about 180 times slower than
         a loop of single reads, and a single read takes as long as 256 KiB more of a slice.
+
+        Args:
+            rows: their numbers.
+            out: where they go, C-contiguous; a new array by default.
         """
-        order = np.argsort(rows, kind="stable")
-        wanted = np.asarray(rows, dtype=np.int64)[order]
+        given = np.asarray(rows, dtype=np.int64)
         with _reading(self.path):
             column = self._file[self.kind]
-            result: Array = np.empty((len(wanted), *column.shape[1:]), column.dtype)
+            result: Array = np.empty((len(given), *column.shape[1:]), column.dtype) if out is None else out
+            if len(given) and (np.diff(given) == 1).all():
+                column.read_direct(result, np.s_[given[0] : given[-1] + 1])
+                return result
+            order = np.argsort(given, kind="stable")
+            wanted = given[order]
             apart = max(1, _SLICE_BYTES // _row_bytes(result))
             for run in np.split(np.arange(len(wanted)), np.flatnonzero(np.diff(wanted) > apart) + 1):
                 if len(run):
