@@ -28,6 +28,7 @@ _API = "/api/v1"
 _TRIES = 4
 _PAUSE_SECONDS = 0.25  # before the first retry; doubled each time
 _ADD_SECONDS = 600.0  # a photo is acknowledged when it is published
+_LARGE = "copy it into a photo folder of the server, or start that with a larger --max-upload"
 _MAP_SECONDS = 3600.0  # the first to ask for a map waits until it is made
 _LONGEST_ID = 40
 _MOST = 10_000
@@ -64,8 +65,8 @@ def connect(url: str, *, token: str | None = None, timeout: float = 60.0) -> Cli
         parsed = httpx.URL()
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise errors.UsageError(f"the server must be an http or https URL; received {url!r}")
-    if token is not None and not (token.isascii() and token.isprintable()):
-        raise errors.UsageError("a token is printable ASCII text; this one is not")
+    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+        raise errors.UsageError("a token is printable ASCII text without spaces; this one is not")
     return Client(parsed, token, timeout)
 
 
@@ -258,7 +259,7 @@ class Client:
         reports = []
         done = 0
         for some in sending.batches(paths):
-            reports.append(self._send(some, root))
+            reports += self._send(some, root)
             done += len(some)
             if on_progress is not None:
                 skipped = len(unreadable) + sum(len(report["skipped"]) for report in reports)
@@ -295,19 +296,24 @@ class Client:
             raise errors.PhotoError(name, error.reason, error.remedy) from None
         return str(response.json()["picture"])
 
-    def _send(self, paths: Sequence[str], root: str | None) -> dict[str, Any]:
-        """Upload a few files; the report names those that were skipped by their path here."""
+    def _send(self, paths: Sequence[str], root: str | None) -> list[dict[str, Any]]:
+        """Upload a few files; the reports name those that were skipped by their path here."""
         parts = [("file", (str(n), files.read(path))) for n, path in enumerate(paths)]
         data = {} if root is None else {"root": root}
         response = self._once("POST", f"{_API}/photos", files=parts, data=data, timeout=_ADD_SECONDS)
         report = _object_of(response)
+        if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+            if len(paths) > 1:
+                return [report for path in paths for report in self._send([path], root)]
+            too_large = {"path": paths[0], "reason": str(report.get("detail", "too large")), "remedy": _LARGE}
+            return [{"added": 0, "unchanged": 0, "skipped": [too_large]}]
         if "skipped" not in report:
             self._raise_for(response)
             raise self._no_vsearch(response)
         for skipped in report["skipped"]:
             if skipped["path"].isdecimal():
                 skipped["path"] = paths[int(skipped["path"])]
-        return {"added": 0, "unchanged": 0} | report
+        return [{"added": 0, "unchanged": 0} | report]
 
     def _photo_part(self, photo_id: str | int, part: str) -> httpx.Response | None:
         text = str(photo_id)

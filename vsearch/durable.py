@@ -78,11 +78,11 @@ def storage_error(path: str | os.PathLike[str], error: OSError, elsewhere: str =
 
 
 def temporary_beside(path: Path) -> Path:
-    """A temporary name in the folder of ``path``, distinct for each process."""
-    name = f"{TEMPORARY}{os.getpid()}-{path.name}"
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        name = f"{TEMPORARY}{os.getpid()}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()}"
-    return path.with_name(name)
+    """A temporary name in the folder of ``path``, distinct for each thread of each process."""
+    mine = f"{TEMPORARY}{os.getpid()}.{threading.get_native_id()}-"
+    if len(os.fsencode(mine + path.name)) > _LONGEST_NAME:
+        return path.with_name(mine + hashlib.sha256(os.fsencode(path.name)).hexdigest())
+    return path.with_name(mine + path.name)
 
 
 def fsync_file(path: Path) -> None:

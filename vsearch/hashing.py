@@ -24,6 +24,9 @@ _SIGNS = np.stack(
 )
 
 
+_LONGEST = 4096
+
+
 def perceptual_hashes(picture: Image.Image) -> tuple[str, str]:
     """pHash and dHash of ``picture`` (any mode, any size), 16 hexadecimal digits each."""
     import imagehash  # here, because its scipy takes longer to import than all the rest
@@ -51,6 +54,8 @@ def small_grey(picture: Image.Image) -> Image.Image:
     plain = picture if picture.mode in ("L", "RGB") else picture.convert("L")
     times = min(plain.size) // 96
     reduced = plain.reduce(times) if times > 1 else plain
+    if max(reduced.size) > _LONGEST:  # a strip: to resize it in one go would take seconds
+        reduced = reduced.reduce((max(1, reduced.width // 96), max(1, reduced.height // 96)))
     return reduced if reduced.mode == "L" else reduced.convert("L")
 
 

@@ -24,7 +24,7 @@ from vsearch.errors import UsageError
 from vsearch.server.app import create_app
 from vsearch.server.options import Options
 from vsearch.server.problems import Problem
-from vsearch.server.security import COOKIE, Guard
+from vsearch.server.security import Guard, cookie_of
 from vsearch.server.workers import Workers
 
 TOKEN = "correct-horse-battery-staple"
@@ -104,7 +104,7 @@ def test_the_token_is_wanted(guarded: Server, url: str) -> None:
         )
         assert http.get(url, headers={"Authorization": f"Basic {TOKEN}"}).status_code == 401
         assert http.get(url, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
-        assert http.get(url, headers={"Cookie": f"{COOKIE}={TOKEN}"}).status_code == 401
+        assert http.get(url, headers={"Cookie": f"{cookie_of(TOKEN)}={TOKEN}"}).status_code == 401
 
 
 def test_the_page_and_health_are_open(guarded: Server) -> None:

@@ -131,6 +131,8 @@ def _run() -> None:
     except BrokenPipeError:
         # The reader of a pipe (head, say) has left; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError:
+        _fail("there is not enough memory; end other programs, or ask for less at once")
     except Exception as error:  # the last line of defence: no traceback reaches a user
         if isinstance(error, OSError) and (said := _of_the_system(error)):
             _fail(said)

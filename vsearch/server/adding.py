@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vsearch import durable, files
-from vsearch.errors import IndexBusy, UsageError, VsearchError
-from vsearch.images import measure
+from vsearch.errors import IndexBusy, StorageError, UsageError, VsearchError
+from vsearch.images import decode
 from vsearch.index import Index
 from vsearch.updates import Progress
 
@@ -80,15 +80,17 @@ class Adder:
         return Adding(self._waiting, self._progress, self._busy)
 
     def save(self, data: bytes, root: str) -> Path:
-        """Write one upload under ``root``, durably, and say where.
+        """Write one upload, which decodes, under ``root``, durably, and say where.
 
         Raises:
             PhotoError: it is no picture, or too large.
             StorageError: the root cannot be written.
         """
-        kind = measure(data, self._max_megapixels, name="upload").format
+        kind = decode(data, 8, max_megapixels=self._max_megapixels, name="upload").facts.format
         name = f"{files.digest(data)[:32]}.{_SUFFIXES.get(kind, kind.lower())}"
         folder = Path(root, FOLDER, time.strftime("%Y-%m"))
+        if not os.path.isdir(root):  # to make it would hide photos below where a disk is mounted later
+            raise StorageError(f"the photo folder {root} is not there; mount its disk")
         with durable.storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             durable.fsync_folder(folder.parent)

@@ -21,10 +21,12 @@ from vsearch.server.pictures import Pictures
 from vsearch.server.routes import duplicates, maps, page, photos, queries, service
 from vsearch.server.security import Guard
 from vsearch.server.service import Service
+from vsearch.server.uploading import Uploading
 from vsearch.server.workers import Workers
 
 _DESCRIPTION = "Find photos by picture. Errors are problem details (RFC 9457)."
 _KEPT_UPLOADS = 4  # of the largest size
+_UPLOADS_TOGETHER = 8
 
 
 def create_app(index: Index, options: Options) -> FastAPI:
@@ -48,6 +50,8 @@ def create_app(index: Index, options: Options) -> FastAPI:
         app.include_router(topic.router)
     problems.install(app)
     app.add_middleware(problems.Plain)
+    largest = options.max_upload_bytes
+    app.add_middleware(Uploading, largest=largest, together=_UPLOADS_TOGETHER * largest)
     app.add_middleware(Guard, options=options)
     app.add_middleware(Measured, metrics=served.metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]

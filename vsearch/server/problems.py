@@ -77,9 +77,10 @@ class Problem(HTTPException):
         return Response(json.dumps(body), self.status_code, self.headers, MEDIA_TYPE)
 
 
-def busy(what: str) -> Problem:
+def busy(what: str, headers: dict[str, str] | None = None) -> Problem:
     """503: too much at once, come back in a second."""
-    return Problem(503, "busy", f"too many {what} at once; try again", {"Retry-After": str(RETRY_SECONDS)})
+    headers = {"Retry-After": str(RETRY_SECONDS)} | (headers or {})
+    return Problem(503, "busy", f"too many {what} at once; try again", headers)
 
 
 def of_error(error: errors.VsearchError) -> Problem:
@@ -110,6 +111,10 @@ def install(app: FastAPI) -> None:
         detail = "; ".join(f"{e['where']}: {e['message']}" for e in wrong)
         return Problem(422, "invalid", detail, errors=wrong).response()
 
+    async def no_memory(_: Request, error: MemoryError) -> Response:
+        _log.error("not enough memory", exc_info=error)
+        return Problem(503, "memory", "the server has not enough memory for this").response()
+
     async def unexpected(_: Request, error: Exception) -> Response:
         _log.error("unexpected error", exc_info=error)
         detail = f"unexpected {type(error).__name__}; this is a bug: the server's log has more"
@@ -118,6 +123,7 @@ def install(app: FastAPI) -> None:
     app.exception_handler(errors.VsearchError)(vsearch_error)
     app.exception_handler(HTTPException)(http_error)
     app.exception_handler(RequestValidationError)(invalid)
+    app.exception_handler(MemoryError)(no_memory)
     app.exception_handler(Exception)(unexpected)
 
 

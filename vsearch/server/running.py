@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from vsearch.errors import UsageError
 from vsearch.index import Index
 from vsearch.server.app import create_app
+from vsearch.server.connections import HEAD_BYTES, protocol
 from vsearch.server.options import Options
 
 _GRACE_SECONDS = 10
@@ -40,6 +41,8 @@ def serve(index: Index, options: Options, on_start: Callable[[str], None] | None
             proxy_headers=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
             backlog=_BACKLOG,
+            http=protocol(),
+            h11_max_incomplete_event_size=HEAD_BYTES,
         )
         # One thread for each product of matrices: the readers are what runs side by side.
         with threadpool_limits(1, user_api="blas"):

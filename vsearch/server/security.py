@@ -20,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vsearch.server.options import Options
 from vsearch.server.problems import Problem
 
-COOKIE = "vsearch_session"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -41,6 +40,11 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="vsearch"'}
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _SMALL_BODY = 2**20
+
+
+def cookie_of(token: str) -> str:
+    """The cookie's name: browsers give the cookies of one port to all others of a host."""
+    return f"vsearch_{hmac.new(token.encode(), b'vsearch cookie', hashlib.sha256).hexdigest()[:8]}"
 
 
 def session_of(token: str) -> str:
@@ -97,7 +101,11 @@ class Guard:
                 "this server does not answer to that host name; start it with --allow-host NAME if it should",
             )
         if scope["method"] not in _SAFE and not _same_origin(headers):
-            raise Problem(403, "cross-origin", "requests from other sites are refused")
+            raise Problem(
+                403,
+                "cross-origin",
+                "requests from other sites are refused; a reverse proxy must pass the header Host on",
+            )
         if _is_private(scope["path"]) and not self._is_known(scope, headers):
             raise Problem(401, "unauthorized", "this server wants its token", _CHALLENGE)
 
@@ -121,7 +129,7 @@ class Guard:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and matches_token(given.strip(), token):
             return True
-        cookie = HTTPConnection(scope).cookies.get(COOKIE, "")
+        cookie = HTTPConnection(scope).cookies.get(cookie_of(token), "")
         return matches_token(cookie, session_of(token))
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
@@ -161,6 +169,11 @@ def _host_name(header: str) -> str | None:
         return (urlsplit(f"//{header}").hostname or "").rstrip(".") or None
     except ValueError:
         return None
+
+
+def is_https(headers: Headers) -> bool:
+    """Whether the browser asked by HTTPS, of a reverse proxy: its Origin says so."""
+    return headers.get("origin", "").startswith("https://")
 
 
 def _same_origin(headers: Headers) -> bool:

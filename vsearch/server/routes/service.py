@@ -18,7 +18,7 @@ from vsearch.records import Photo
 from vsearch.server import schemas
 from vsearch.server.adding import Adder, root_of
 from vsearch.server.problems import Problem, documented
-from vsearch.server.security import COOKIE, matches_token, session_of
+from vsearch.server.security import cookie_of, is_https, matches_token, session_of
 from vsearch.server.service import Served, json_response, photo_json
 
 router = APIRouter(tags=["service"])
@@ -151,21 +151,22 @@ async def log_in(login: schemas.Login, request: Request, service: Served) -> Res
         raise Problem(401, "unauthorized", "that is not this server's token")
     response = Response(status_code=204)
     response.set_cookie(
-        COOKIE,
+        cookie_of(token),
         session_of(token),
         max_age=_SESSION_SECONDS,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=is_https(request.headers),
     )
     return response
 
 
 @router.delete("/api/v1/session", status_code=204, response_class=Response, responses=documented())
-async def log_out() -> Response:
+async def log_out(service: Served) -> Response:
     """Forget the cookie."""
     response = Response(status_code=204)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    if service.options.token is not None:
+        response.delete_cookie(cookie_of(service.options.token), httponly=True, samesite="strict")
     return response
 
 
