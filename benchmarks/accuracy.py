@@ -29,6 +29,7 @@ from vsearch.ingest import in_parallel
 from vsearch.nearest import Scan
 from vsearch.published import generations_of
 from vsearch.render.montage import write_montage
+from vsearch.render.parts import Part
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scripts import sample_album
@@ -209,7 +210,12 @@ def pictures(target: Path, queries: int = 12) -> None:
             index.add(album)
             for path in asked:
                 matches = index.query(path, k=5)
-                write_montage(row, path.name, images.decode(path, 8).thumbnail, matches, index.thumbnail)
+                write_montage(
+                    row,
+                    [Part("query", path.name, images.decode(path, 8).thumbnail)],
+                    matches,
+                    index.thumbnail,
+                )
                 rows.append(Image.open(row).convert("RGB").reduce(2))
     page = Image.new("RGB", (rows[0].width, sum(each.height for each in rows)), "white")
     for number, each in enumerate(rows):

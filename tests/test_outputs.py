@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import os
 import subprocess
 import sys
@@ -84,9 +87,27 @@ def test_copies_pass_over_photos_that_are_gone(
     assert stdin.returncode == 2 and b"only one picture can come from stdin" in stdin.stderr
 
 
+def test_pages_and_lines_say_all_that_was_asked(
+    command: Run, index: vsearch.Index, photos: Path, tmp_path: Path
+) -> None:
+    a, b, c = (str(photos / "day0" / f"photo{n:03d}.png") for n in (0, 2, 4))
+    asked = ("query", a, b, "--minus", c, "--crop", "0%,0%,50%,100%", "--index", str(index.path), "-k", "2")
+    one = json.loads(command(*asked, "--json").stdout.splitlines()[0])
+    assert one["query"] == f"{a} + {b}, region 0%,0%,50%,100% of the first, unlike {c}"
+    assert command(*asked, "--html", "s.html", "--sheet", "m.png").returncode == 0
+    page = (tmp_path / "s.html").read_text()
+    captions = [role for role in ("region", "query", "unlike") if f"<figcaption>{role}</figcaption>" in page]
+    assert captions == ["region", "query", "unlike"]
+    region = page.split('<figure><img src="data:image/jpeg;base64,')[1].split('"')[0]
+    with Image.open(io.BytesIO(base64.b64decode(region))) as shown, Image.open(a) as whole:
+        assert shown.size == (whole.width // 2, whole.height)
+    with Image.open(tmp_path / "m.png") as montage:
+        assert montage.width == 5 * (240 + 12) + 12  # three of the query, two answers
+
+
 def test_a_montage_says_how_many_it_shows(tmp_path: Path) -> None:
     match = vsearch.Match(1, "a.jpg", 0.5, "similar", "1")
-    assert montage.write_montage(tmp_path / "m.jpg", "q", None, [match] * 300, lambda id: None) == 240
+    assert montage.write_montage(tmp_path / "m.jpg", [], [match] * 300, lambda id: None) == 240
 
 
 def test_a_deleted_working_directory_is_no_bug(tmp_path: Path) -> None:

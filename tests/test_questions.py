@@ -21,6 +21,32 @@ def test_a_mean_of_pictures_finds_both(index: vsearch.Index) -> None:
     assert {Path(m.path).stem for m in found} == {"photo000", "photo002"}
 
 
+def test_several_pictures_are_expanded_each_by_itself() -> None:
+    """Two clusters: one is denser, so that all neighbours of the mean lie there."""
+    dice = np.random.default_rng(5)
+    centres = np.eye(2, 16, dtype=np.float32)
+    spread = np.repeat([0.10, 0.14], 40)[:, None]
+    noise = dice.normal(size=(80, 16)).astype(np.float32)
+    pool = ranking.normalised(np.repeat(centres, 40, axis=0) + np.float32(spread) * noise)
+    parts, shares = pool[[0, 40]], np.array([0.5, 0.5])
+    mean = ranking.mixed(parts, shares)
+    alone = np.argsort(-ranking.scores_by(mean, pool, ranking.refined))[:10]
+    together = np.argsort(-ranking.refined_together(parts, shares, pool))[:10]
+    assert {0, 1} == set(np.unique(together // 40))
+    assert min(np.bincount(together // 40)) > min(np.bincount(alone // 40, minlength=2))
+
+
+def test_photos_of_several_pictures_come_first(index: vsearch.Index, photos: Path) -> None:
+    pair = [photos / "day0/photo000.png", photos / "day0/photo004.png"]
+    found = index.query(images=pair, k=4)
+    assert {Path(match.path) for match in found[:2]} == set(pair)
+    assert [match.kind for match in found[:2]] == ["identical"] * 2
+    scores = [match.score for match in found]
+    assert scores == sorted(scores, reverse=True)
+    plain = [match.score for match in index.query(images=pair, k=4, expand=False)]
+    assert plain == sorted(plain, reverse=True)
+
+
 def test_weights_and_minus_move_the_question(index: vsearch.Index) -> None:
     a, b = album.picture(0), album.picture(2)
     assert Path(index.query(a, images=[b], weights=[1, 3], k=1)[0].path).stem == "photo002"

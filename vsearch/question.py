@@ -21,6 +21,7 @@ from vsearch.segmentrows import StoredRows
 from vsearch.settings import Settings
 
 Vector = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 Picture = images.Source | Photo
 Crop = str | tuple[int, int, int, int]
 _CROP = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
@@ -61,8 +62,10 @@ class Question:
         vector: float32 [D].
         digests: SHA-256 of the pictures' bytes, where they came as bytes; find identical photos.
         originals: those that are whole pictures; find variants.
-        twins: of one whole picture, the photos of the index that have the same bytes: the best answers.
+        twins: the photos of the index that have the bytes of one of the pictures: the best answers.
         pinned: it is one whole picture, so that its variants come next.
+        parts: what ``vector`` was mixed of, where it is more than one: float32 [P, D].
+        shares: how much each part counts, float64 [P]; negative ones push away.
     """
 
     vector: Vector
@@ -70,6 +73,8 @@ class Question:
     originals: Sequence[Original] = ()
     twins: Sequence[Photo] = ()
     pinned: bool = False
+    parts: Vectors | None = None
+    shares: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -269,12 +274,15 @@ def _combined(
     minus_weights: Sequence[float],
 ) -> Question:
     """The weighted mean of the plus vectors, less that of the minus ones (Rocchio 1971)."""
-    shares = [*np.array(weights) / sum(weights), *(-np.array(minus_weights) / max(1, len(minus)))]
-    vector = mixed(normalised(np.stack([q.vector for q in (*plus, *minus)])), np.array(shares))
+    shares = np.array([*np.array(weights) / sum(weights), *(-np.array(minus_weights) / max(1, len(minus)))])
+    parts = normalised(np.stack([q.vector for q in (*plus, *minus)]))
+    vector = mixed(parts, shares)
     if not vector.any():
         raise UsageError("the pictures cancel each other out; leave one out or change a weight")
     digests = frozenset[str]().union(*(q.digests for q in plus))
-    return Question(vector, digests, [o for q in plus for o in q.originals])
+    originals = [original for question in plus for original in question.originals]
+    twins = {photo.id: photo for question in plus for photo in question.twins}
+    return Question(vector, digests, originals, [*twins.values()], parts=parts, shares=shares)
 
 
 def _bytes_of(picture: images.Source) -> tuple[images.Source, str | None]:

@@ -157,6 +157,26 @@ def scores_by(query: Vectors, vectors: Vectors, score: Ranking) -> Scores:
     return scores
 
 
+def refined_together(parts: Vectors, shares: Scores, vectors: Vectors) -> Scores:
+    """Scores for a question of several parts: each part's own refined scores, as much as it counts.
+
+    The mean of unlike pictures lies between them, and its nearest are those of one: expanded by these, it
+    would forget the other.  What answers are to be unlike pushes away by its plain similarity.
+
+    Args:
+        parts: float32 [P, D], unit length.
+        shares: float64 [P], negative for what answers are to be unlike.
+        vectors: float32 [N, D], unit length.
+
+    Returns:
+        float64 [N].
+    """
+    scores = np.zeros(len(vectors))
+    for part, share in zip(parts, shares, strict=True):
+        scores += share * scores_by(part, vectors, refined if share > 0 else _similarity)
+    return scores
+
+
 def _similarity(query: Vectors, vectors: Vectors) -> Scores:
     """:func:`cosine` of what is of unit length already."""
     scores: Scores = np.clip(vectors @ query, -1, 1).astype(np.float64)

@@ -19,7 +19,7 @@ from vsearch.filters import Condition
 from vsearch.kinds import Kinds, Seen
 from vsearch.nearest import Nearest, Only, read_vectors
 from vsearch.question import Question
-from vsearch.ranking import RANKINGS, cosine, nearness, normalised, refined, scores_by
+from vsearch.ranking import RANKINGS, cosine, nearness, normalised, refined, refined_together, scores_by
 from vsearch.records import Answer, Match, Photo
 from vsearch.segmentrows import StoredRows
 from vsearch.settings import Settings
@@ -170,12 +170,12 @@ class Searcher:
         gone = np.fromiter(self._catalog.unready_since(self._covered), np.int64)
         size = max(k, _pool_size(vectors.shape[1])) if refine else k
         found = self._nearest.nearest_each(vectors, k + len(gone), only, pool=size + len(gone))
-        pairs = zip(vectors, found, strict=True)
-        return [self._pool(vector, neighbours, gone, refine, size) for vector, neighbours in pairs]
+        pairs = zip(questions, found, strict=True)
+        return [self._pool(question, neighbours, gone, refine, size) for question, neighbours in pairs]
 
     def _pool(
         self,
-        vector: npt.NDArray[np.float32],
+        question: Question,
         found: Neighbours,
         gone: npt.NDArray[np.int64],
         refine: bool,
@@ -183,7 +183,7 @@ class Searcher:
     ) -> _Pool:
         """The ``size`` nearest of those found, ranked; as many whether a scan or a graph found them."""
         here = ~np.isin(found.ids, gone) if len(gone) else slice(None)
-        ids, vectors = found.ids[here], found.vectors[here]
+        vector, ids, vectors = question.vector, found.ids[here], found.vectors[here]
         query, unit = normalised(vector[np.newaxis])[0], normalised(vectors)
         plain = RANKINGS["plain"](query, unit)
         ranked = plain if self._settings.metric == "cosine" else nearness(vector, vectors, "euclidean")
@@ -191,7 +191,7 @@ class Searcher:
             best = np.argsort(-ranked, kind="stable")[:size]
             ids, unit, plain, ranked = ids[best], unit[best], plain[best], ranked[best]
         if refine and len(ids):
-            ranked = scores_by(query, unit, refined)
+            ranked = _refined(question, query, unit)
         order = np.lexsort((ids, -ranked))
         plain = plain[order]
         return _Pool(ids[order], _lifted(plain) if refine else plain, plain)
@@ -199,17 +199,25 @@ class Searcher:
     def _matches(
         self, question: Question, pool: _Pool, k: int, refine: bool, only: Only | None
     ) -> list[Match]:
-        """Up to ``k`` matches, best first; refined ones begin with the variants of a single query picture."""
+        """Up to ``k`` matches, best first.
+
+        Photos with the bytes of a query picture lead, then, where answers are refined, the variants of a
+        single one.  Plain answers to several pictures are ranked by scores alone.
+        """
+        refine = refine and self._settings.metric == "cosine"
         twins = sorted(_passing(question.twins, only), key=_path)
         photos = {photo.id: photo for photo in twins} | self._ready(self._candidates(question, pool, k))
         exact = self._exact(question, [photos[i] for i in photos.keys() - set(pool.ids.tolist())])
         exact |= self._exact(question, twins)
         plain = dict(zip(pool.ids.tolist(), pool.plain.tolist(), strict=True)) | exact
         kinds = self._kinds.of(question.digests, question.originals, list(photos.values()), plain)
-        first = [photo.id for photo in twins]
-        if refine and question.pinned and self._settings.metric == "cosine":
-            pool = pool.led_by(first, [i for i, kind in kinds.items() if kind == "variant"])
-        scores = dict(zip(pool.ids.tolist(), pool.scores.tolist(), strict=True)) | exact
+        several = question.parts is not None
+        first = [] if several and not refine else [photo.id for photo in twins]
+        if refine and (question.pinned or several):
+            variants = [i for i, kind in kinds.items() if kind == "variant"] if question.pinned else []
+            pool = pool.led_by(first, variants)
+        scores = dict(zip(pool.ids.tolist(), pool.scores.tolist(), strict=True))
+        scores = exact | scores if several else scores | exact
         best = first + [i for i in pool.ids.tolist() if i in photos and i not in first]
         return [
             Match(rank, _path(photos[i]), scores[i], kinds[i], str(i), plain[i])
@@ -246,6 +254,13 @@ class Searcher:
         return scores
 
 
+def _refined(question: Question, query: npt.NDArray[np.float32], vectors: npt.NDArray[np.float32]) -> Scores:
+    """Refined scores of ``vectors``; ``query`` is the question's, and both are of unit length."""
+    if question.parts is None or question.shares is None:
+        return scores_by(query, vectors, refined)
+    return refined_together(question.parts, question.shares, vectors)
+
+
 def _lifted(plain: Scores) -> Scores:
     """Scores that fall with the rank: a photo is worth what it was lifted above."""
     return np.maximum.accumulate(plain[::-1])[::-1]
@@ -273,11 +288,15 @@ def _kept(matches: Sequence[Match], wanted: Wanted) -> Answer:
         return Answer(tuple(matches))
     ranks = {match.rank for match in kept}
     left = [match for match in matches if match.rank not in ranks]
-    best = left[0]
-    chance = "" if best.match is None else f", with a probability of {best.match:.2f} to be related"
+    if wanted.min_match is None:
+        best = f"scores {left[0].score:.3f}"
+    else:  # by their own cosines, neighbours aside: these are what the probability is of
+        nearest_one = max(left, key=lambda match: match.match or 0.0)
+        chance = f"with a probability of {nearest_one.match:.2f} to be related"
+        best = f"scores {nearest_one.cosine:.3f} by itself, {chance}"
     below = "all" if not kept else f"{len(left):,} more"
     nearest = f"{below} of the {len(matches):,} nearest are below the threshold"
-    note = f"{nearest}; the best of them scores {best.score:.3f}{chance}"
+    note = f"{nearest}; the best of them {best}"
     ranked = tuple(replace(match, rank=rank) for rank, match in enumerate(kept, start=1))
     return Answer(ranked, note)
 

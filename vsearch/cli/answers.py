@@ -15,8 +15,9 @@ from vsearch.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from vsearch.index import Index
-    from vsearch.question import Picture
+    from vsearch.question import Asked, Crop, Picture
     from vsearch.records import Match
+    from vsearch.render.parts import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,30 @@ class Output:
     open_best: bool = False
     copy_to: Path | None = None
     link_to: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A query as people see it.
+
+    Attributes:
+        asked: what it asks with.
+        plus, minus: how its pictures were named.
+        filters: which were used.
+    """
+
+    asked: Asked
+    plus: Sequence[str] = ()
+    minus: Sequence[str] = ()
+    filters: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        """All of it but the filters, in one line."""
+        words = [] if self.asked.text is None else [f'"{self.asked.text}"']
+        region = "" if self.asked.crop is None else f", region {self.asked.crop} of the first"
+        unlike = f", unlike {' + '.join(self.minus)}" if self.minus else ""
+        return " + ".join([*self.plus, *words]) + region + unlike
 
 
 def check_output(output: Output) -> None:
@@ -50,29 +75,21 @@ def check_output(output: Output) -> None:
 
 def deliver(
     index: Index,
-    name: str,
-    picture: Picture | None,
+    query: Shown,
     matches: Sequence[Match],
-    filters: Sequence[str],
     output: Output,
 ) -> None:
-    """Print the matches and write, copy or open what was asked for.
-
-    Args:
-        name: what the query is called.
-        picture: its first picture.
-        filters: which were used, for the sheet.
-    """
-    thumbnail = _thumbnail(index, picture)
+    """Print the matches and write, copy or open what was asked for."""
+    parts = _parts(index, query) if output.html or output.sheet else []
     if output.html is not None:
         from vsearch.render.html import SheetRow, write_sheet
 
-        write_sheet(output.html, [SheetRow(name, thumbnail, matches, filters)], index.thumbnail)
+        write_sheet(output.html, [SheetRow(query.name, parts, matches, query.filters)], index.thumbnail)
         print(f"contact sheet: {output.html}", file=sys.stderr)
     if output.sheet is not None:
         from vsearch.render.montage import write_montage
 
-        shown = write_montage(output.sheet, name, thumbnail, matches, index.thumbnail)
+        shown = write_montage(output.sheet, parts, matches, index.thumbnail)
         rest = f", the first {shown:,} of {len(matches):,} matches" if shown < len(matches) else ""
         print(f"montage: {output.sheet}{rest}", file=sys.stderr)
     if output.copy_to is not None:
@@ -84,7 +101,7 @@ def deliver(
 
         show(matches, index.thumbnail, sys.stdout)
     else:
-        _print(name, matches, output)
+        _print(query.name, matches, output)
     if output.open_best and matches:
         _open(matches[0].path)
 
@@ -102,15 +119,34 @@ def _print(name: str, matches: Sequence[Match], output: Output) -> None:
         console(sys.stdout).print(matches_table(matches))
 
 
-def _thumbnail(index: Index, picture: Picture | None) -> bytes | None:
+def _parts(index: Index, query: Shown) -> list[Part]:
+    from vsearch.render.parts import Part
+
+    asked = query.asked
+    crops = [asked.crop, *[None] * len(asked.plus)]
+    parts = [
+        Part("region" if crop else "query", name, _thumbnail(index, weighted.picture, crop))
+        for weighted, name, crop in zip(asked.plus, query.plus, crops, strict=False)
+    ]
+    if asked.text is not None:
+        parts.append(Part("query", f'"{asked.text}"', None))
+    unlike = zip(asked.minus, query.minus, strict=True)
+    return parts + [Part("unlike", name, _thumbnail(index, w.picture, None)) for w, name in unlike]
+
+
+def _thumbnail(index: Index, picture: Picture, crop: Crop | None) -> bytes | None:
     from vsearch.images import decode
+    from vsearch.question import box_of
     from vsearch.records import Photo
 
-    if picture is None:
-        return None
     if isinstance(picture, Photo):
-        return index.thumbnail(str(picture.id))
-    return decode(picture, 8).thumbnail
+        if crop is None:
+            return index.thumbnail(picture.id)
+        picture = index.path_of(picture)
+    whole = decode(picture, 8)
+    if crop is None:
+        return whole.thumbnail
+    return decode(picture, 8, box=box_of(crop, (whole.facts.width, whole.facts.height))).thumbnail
 
 
 def _place(matches: Sequence[Match], folder: Path, put: Callable[[str, str], object], done: str) -> None:

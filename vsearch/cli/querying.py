@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from vsearch.cli import FAILED, NOTHING_FOUND, app
-from vsearch.cli.answers import Output, check_output, deliver
+from vsearch.cli.answers import Output, Shown, check_output, deliver
 from vsearch.cli.options import DeviceOption, IndexOption, JsonOption, SinceOption, UnderOption, UntilOption
 from vsearch.errors import UsageError
 
@@ -135,8 +135,7 @@ def query(
             return
         asked = _asked(opened, images or [], minus or [], text, text_weight, crop)
         answer = opened.answer(asked, wanted, once=True)
-        name = " + ".join([*(images or []), *([f'"{text}"'] if text else [])])
-        deliver(opened, name, _picture_bytes(asked), answer.matches, filters, output)
+        deliver(opened, Shown(asked, images or [], minus or [], filters), answer.matches, output)
         if answer.note:
             print(answer.note, file=sys.stderr)
         if not answer.matches:
@@ -177,10 +176,6 @@ def _picture(index: Index, argument: str) -> Picture:
     if os.path.lexists(path):
         return path
     return index.photo(argument) or index.named(argument) or path
-
-
-def _picture_bytes(asked: Asked) -> Picture | None:
-    return asked.plus[0].picture if asked.plus else None
 
 
 def _count(text: str) -> int | None:

@@ -11,15 +11,16 @@ import jinja2
 
 from vsearch import durable
 from vsearch.records import Match
+from vsearch.render.parts import Part
 from vsearch.render.text import printable
 
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """One query of a sheet: its name, its picture (JPEG bytes or ``None``), its matches, the filters used."""
+    """One query of a sheet: its name, what it asks with, its matches, the filters used."""
 
     query: str
-    picture: bytes | None
+    parts: Sequence[Part]
     matches: Sequence[Match]
     filters: Sequence[str] = ()
 
@@ -40,7 +41,10 @@ def write_sheet(path: Path, rows: Sequence[SheetRow], thumbnail: Callable[[str],
             rows=[
                 {
                     "query": printable(row.query),
-                    "picture": data_url(row.picture),
+                    "parts": [
+                        {"name": printable(part.name), "role": part.role, "picture": data_url(part.jpeg)}
+                        for part in row.parts
+                    ],
                     "filters": [printable(text) for text in row.filters],
                     "cards": [_card(match, thumbnail(match.id)) for match in row.matches],
                 }

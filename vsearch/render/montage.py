@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vsearch import durable
 from vsearch.records import Match
+from vsearch.render.parts import Part
 from vsearch.render.text import printable
 
 _TILE = 240
@@ -22,23 +23,21 @@ _BACKGROUND, _INK, _SOFT, _ACCENT = "#ffffff", "#111111", "#666666", "#2563eb"
 
 def write_montage(
     path: Path,
-    query: str,
-    picture: bytes | None,
+    parts: Sequence[Part],
     matches: Sequence[Match],
     thumbnail: Callable[[str], bytes | None],
 ) -> int:
     """Write a montage to ``path``, whose suffix says JPEG or PNG; how many of ``matches`` fit into it.
 
     Args:
-        query: its name, the label of the first picture.
-        picture: JPEG bytes of the query, or ``None``.
+        parts: what the query asks with: the first tiles.
         thumbnail: JPEG bytes of the photo with this id, or ``None``.
 
     Raises:
         UsageError, StorageError: ``path`` cannot be written.
     """
     shown = matches[:_MOST]
-    tiles = [_tile(picture, Path(query).name or query, "query", _ACCENT)]
+    tiles = [_tile(part.jpeg, Path(part.name).name or part.name, part.role, _ACCENT) for part in parts]
     tiles += [
         _tile(thumbnail(m.id), Path(m.path).name, f"{m.rank}   {m.score:.3f}   {m.kind}", _SOFT)
         for m in shown
