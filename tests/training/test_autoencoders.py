@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,20 @@ def test_resuming_with_other_options_or_another_architecture_is_refused(photos: 
     other = replace(TINY, encoder="4 P S4")
     with pytest.raises(EncoderError, match="does not hold the weights of tiny"):
         load_weights(build(other), other, weights)
+
+
+def test_resuming_with_as_many_other_photos_is_refused(photos: Path, tmp_path: Path) -> None:
+    train(request(photos, tmp_path, options=replace(OPTIONS, epochs=1)))
+    album.write_album(tmp_path / "others", 32, first=100)
+    with pytest.raises(UsageError, match="trained on other photos than these 32; resume with the same"):
+        train(request(tmp_path / "others", tmp_path, resume=True))
+    moved = shutil.copytree(photos, tmp_path / "moved")
+    assert len(train(request(moved, tmp_path, resume=True)).outcome.epochs) == 2
+    state = Checkpoint(tmp_path / "tiny.encoder").folder / "state.json"
+    before = json.loads(state.read_text())
+    del before["subject"]["contents"]  # as earlier versions wrote it
+    state.write_text(json.dumps(before))
+    assert train(request(photos, tmp_path, resume=True)).outcome.stopped == "finished"
 
 
 def test_patience_ends_a_training_that_gains_nothing(photos: Path, tmp_path: Path) -> None:

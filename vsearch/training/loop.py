@@ -95,7 +95,7 @@ class Trainer:
             KeyboardInterrupt, Diverged: before any epoch was finished.
             UsageError, EncoderError: the checkpoint cannot be resumed.
         """
-        subject = Subject.of(self.architecture.name, self.options, len(staged.rows))
+        subject = Subject.of(self.architecture.name, self.options, staged)
         epochs = self._resumed(checkpoint, subject) if resume else []
         if not resume:
             checkpoint.clear()

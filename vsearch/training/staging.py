@@ -7,6 +7,7 @@ is new or changed.  A line is written after its segment, so a stop costs one seg
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,18 @@ class Staged:
             with Segment(path) as segment:
                 result[places] = segment.read_rows([self.rows[wanted[place]].row for place in places])
         return result
+
+    def digest(self) -> str:
+        """Of the contents of all photos, hexadecimal; names, places and order do not matter."""
+        by_segment: dict[Path, list[int]] = {}
+        for row in self.rows:
+            by_segment.setdefault(row.segment, []).append(row.row)
+        contents: list[str] = []
+        for path, rows in by_segment.items():
+            with Segment(path) as segment:
+                known = segment.digests()
+            contents.extend(known[row] for row in rows)
+        return hashlib.sha256("".join(sorted(contents)).encode()).hexdigest()
 
 
 def default_folder(architecture: Architecture) -> Path:
