@@ -139,22 +139,21 @@ def kept_pixels(path: Path, architecture: Architecture) -> Staged:
     directory = IndexDirectory(path)
     settings = directory.settings()
     specification = Bundle(directory.encoder).specification
-    if specification.input_size != architecture.input_size:
-        raise UsageError(
-            f"{path} keeps pixels of {specification.input_size} x {specification.input_size} and "
-            f"{architecture.name} learns from {architecture.input_size} x {architecture.input_size}; "
-            "name the photo folders in place of --index"
-        )
     with Catalog(directory.catalog_file, directory.roots(settings), read_only=True) as catalog:
         rows = [
             PixelRow(directory.segment("pixels", photo.pixels.segment), photo.pixels.row)
             for photo in catalog.photos("ready")
             if photo.pixels is not None
         ]
+    fits = specification.input_size == architecture.input_size
     if not rows:
+        remedy = ", or build the index with --keep-pixels" if fits else ""
+        raise UsageError(f"{path} keeps no pixels; name the photo folders in place of --index{remedy}")
+    if not fits:
         raise UsageError(
-            f"{path} keeps no pixels; name the photo folders in place of --index, "
-            "or build the index with --keep-pixels"
+            f"{path} keeps pixels of {specification.input_size} x {specification.input_size} and "
+            f"{architecture.name} learns from {architecture.input_size} x {architecture.input_size}; "
+            "name the photo folders in place of --index"
         )
     return Staged(
         sorted(set(rows), key=lambda r: (r.segment, r.row)), specification.input_size, specification.resize
