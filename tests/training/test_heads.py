@@ -105,6 +105,8 @@ def test_the_graph_holds_the_head(command: Run, corners: Path, toy_encoder: Path
     assert (found["photos"], found["labels"], found["encoded"], found["dimension"]) == (48, 2, 48, 12)
     assert [Path(s["path"]).name for s in found["skipped"]] == ["broken.png"] and b"broken.png" in done.stderr
     assert found["known"]["head"] > found["known"]["plain"] and found["unseen"] is None
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "corners.encoder").stat().st_mode == (tmp_path / "plain").stat().st_mode
     bundle = resolve(tmp_path / "corners.encoder")
     assert (bundle.specification.name, bundle.specification.training["labels"]) == ("toy-head", 2)
     pixels = np.stack([read_pixels(p, 16, "stretch") for p in sorted((corners / "light").iterdir())])

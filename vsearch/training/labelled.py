@@ -308,14 +308,16 @@ def _write(base: Bundle, projection: Projection, trained: HeadTrained, output: P
         output.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=durable.TEMPORARY, dir=output.parent))
     try:
+        folder = scratch / "head"
         with durable.storage_errors(output):
-            graphs.extend(base.graph, scratch / GRAPH, projection)
-            (scratch / SPECIFICATION).write_text(_specification(base, projection, trained))
+            folder.mkdir()  # mkdtemp's own folder is closed to all others, whatever the umask
+            graphs.extend(base.graph, folder / GRAPH, projection)
+            (folder / SPECIFICATION).write_text(_specification(base, projection, trained))
             for name in ("LICENSE", "PROVENANCE.md"):
                 if (base.folder / name).is_file():
-                    shutil.copy2(base.folder / name, scratch)
-        _try(Bundle(scratch))
-        durable.publish(scratch, output, "encoder")
+                    shutil.copy2(base.folder / name, folder)
+        _try(Bundle(folder))
+        durable.publish(folder, output, "encoder")
     finally:
         durable.remove(scratch)
 
