@@ -176,8 +176,10 @@ def test_build_index_trains_first_where_asked(
 def test_an_index_without_pixels_says_so(trained: Trained, photos: Path, tmp_path: Path) -> None:
     index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=trained.bundle)
     index.add(photos)
-    with pytest.raises(UsageError, match="keeps no pixels"):
+    with pytest.raises(UsageError, match=r"keeps no pixels.*--keep-pixels"):
         train(request(photos, tmp_path, photos=(), index=index.path))
+    with pytest.raises(UsageError, match="--exclude goes with photo folders"):
+        train(request(photos, tmp_path, photos=(), index=index.path, exclude=["day0"]))
 
 
 def interrupted_after(number: int) -> Progress:

@@ -136,6 +136,8 @@ def test_an_index_spares_the_encoding(corners: Path, toy_encoder: Path, tmp_path
     index.add(corners / "light")
     alone = train_head(HeadRequest("folder", tmp_path / "b.encoder", index=index.path))
     assert (alone.photos, alone.encoded) == (48, 0)
+    with pytest.raises(UsageError, match="--exclude goes with photo folders"):
+        train_head(HeadRequest("folder", tmp_path / "c.encoder", index=index.path, exclude=["dark"]))
     with pytest.raises(EncoderMismatch, match="leave --encoder out"):
         train_head(HeadRequest("folder", tmp_path / "c.encoder", encoder="photo-small", index=index.path))
 

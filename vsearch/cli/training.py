@@ -105,7 +105,7 @@ def train(
     ] = False,
     exclude: Annotated[
         list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="Leave out paths or names that match."),
+        typer.Option("--exclude", metavar="GLOB", help="Leave out paths or names in PHOTOS that match."),
     ] = None,
     staging: Annotated[
         Path | None,

@@ -142,6 +142,8 @@ def _check(request: HeadRequest) -> None:
         raise UsageError("training needs onnx; install with `pip install 'vsearch[train]'`")
     if not request.photos and request.index is None:
         raise UsageError("name photo folders, an --index, or both to learn from")
+    if request.exclude and not request.photos:
+        raise UsageError("--exclude goes with photo folders; with --index alone all its photos are used")
     if request.output.exists():
         raise UsageError(f"{request.output} is there already; choose another -o")
     labels.rule(request.labels)
