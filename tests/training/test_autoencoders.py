@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from typer.testing import CliRunner
 import vsearch
 from tests import album
 from vsearch.cli import app, building
+from vsearch.cli.training import _shown
 from vsearch.encoders import Encoder, resolve
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build, load_weights
 from vsearch.errors import EncoderError, UsageError, VersionMismatch
 from vsearch.images import read_pixels
-from vsearch.training import Options, Outcome, Progress, Request, Trained, VectorKind, train
+from vsearch.training import Epoch, Options, Outcome, Progress, Request, Trained, VectorKind, train
 from vsearch.training.batches import split
 from vsearch.training.checkpoints import Checkpoint
 from vsearch.training.devices import import_keras
@@ -238,6 +240,32 @@ def test_resuming_with_as_many_other_photos_is_refused(photos: Path, tmp_path: P
     del before["subject"]["contents"]  # as earlier versions wrote it
     state.write_text(json.dumps(before))
     assert train(request(photos, tmp_path, resume=True)).outcome.stopped == "finished"
+
+
+def test_epochs_that_are_done_already_are_told(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "tiny", TINY)
+    line = ["train", str(photos), "--encoder", "tiny", "--precision", "float32", "-o", str(tmp_path / "t")]
+    line += ["--staging", str(tmp_path / "staging"), "--epochs"]
+    first = CliRunner().invoke(app, [*line, "2"])
+    assert first.exit_code == 0 and "done already" not in first.stderr, first.output
+    for epochs in ("1", "2"):
+        again = CliRunner().invoke(app, [*line, epochs, "--resume"])
+        assert again.exit_code == 0 and "2 epochs are done already" in again.stderr, again.output
+    more = CliRunner().invoke(app, [*line, "3", "--resume"])
+    assert more.exit_code == 0 and "done already" not in more.stderr, more.output
+
+
+def test_time_left_is_of_epochs_alone(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with _shown(request(photos, tmp_path, options=replace(OPTIONS, epochs=12))) as progress:
+        time.sleep(1)  # staging
+        for number, seconds in enumerate((40.0, 1.0, 3.0), 1):
+            progress.listener.on_epoch(Epoch(number, 0.1, 0.1, seconds))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rsplit(", ", 1)[1] for line in lines] == ["7 min left", "10 s left", "18 s left"]
 
 
 def test_patience_ends_a_training_that_gains_nothing(photos: Path, tmp_path: Path) -> None:

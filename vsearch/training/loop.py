@@ -97,6 +97,7 @@ class Trainer:
         """
         subject = Subject.of(self.architecture.name, self.options, staged)
         epochs = self._resumed(checkpoint, subject) if resume else []
+        resumed = len(epochs)
         if not resume:
             checkpoint.clear()
         stopped: Stop = "finished"
@@ -113,7 +114,7 @@ class Trainer:
             if not epochs:
                 raise
             stopped = "nan" if isinstance(error, Diverged) else "interrupted"
-        outcome = Outcome(epochs, stopped)
+        outcome = Outcome(epochs, stopped, resumed)
         load_weights(self.models, self.architecture, checkpoint.weights(outcome.best.number))
         return outcome
 
