@@ -86,6 +86,23 @@ def test_labels(tmp_path: Path) -> None:
     assert labels.rule(str(tmp_path / "labels.csv"))(below) == "tabby"
 
 
+def test_a_csv_with_two_labels_for_a_photo_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("a.png,cat\n./a.png,cat\nb.png,dog\nx/../a.png,tabby\n")
+    with pytest.raises(UsageError, match=r"labels\.csv names x/\.\./a\.png twice, as cat and as tabby"):
+        labels.rule(str(tmp_path / "labels.csv"))
+
+
+def test_a_csv_of_other_photos_is_told(command: Run, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,label\nelsewhere/a.png,cat\n")
+    for line in (("evaluate", "--baseline", "colour"), ("train", "--head")):
+        done = command(*line, photos, "--labels", "labels.csv")
+        assert done.returncode == 2 and b"labels.csv names none of 12 photos" in done.stderr, done.stderr
+        assert str(tmp_path / "elsewhere" / "a.png") in done.stderr.decode()
+    (tmp_path / "labels.csv").write_text("")
+    done = command("evaluate", photos, "--baseline", "colour", "--labels", "labels.csv")
+    assert done.returncode == 2 and b"labels.csv is empty" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("(", "regular expression"), ("none.csv", "cannot read none.csv")]
 )

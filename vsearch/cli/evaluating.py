@@ -136,8 +136,7 @@ def _by_labels(
     from vsearch.render.evaluation import quality_table
     from vsearch.render.text import console
 
-    rule = labelling.rule(labels)
-    pairs = [(file, label) for file in photos if (label := rule(file)) is not None]
+    pairs = labelling.labelled(photos, labels)
     if len(pairs) < len(photos):
         print(f"{len(photos) - len(pairs):,} photos have no label and are left out", file=sys.stderr)
     named = [label for _, label in pairs]

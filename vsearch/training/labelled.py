@@ -194,23 +194,17 @@ def _base(request: HeadRequest) -> tuple[Bundle, _Known | None]:
 
 def _labelled(request: HeadRequest, known: _Known | None) -> list[tuple[_Known | None, _Labelled]]:
     """All photos that have a label; without ``photos`` those of the index."""
-    rule = labels.rule(request.labels)
     stored = known.photos if known else {}
     if request.photos:
         found = updates.found(request.photos, request.exclude)
     else:
         found = [file for file, _, _ in stored.values()]
     made = []
-    for file in found:
-        label = rule(file)
-        if label is None:
-            continue
+    for file, label in labels.labelled(found, request.labels):
         before = stored.get(files.absolute(file.root, file.path))
         fresh = before and (before[0].size, before[0].mtime_ns) == (file.size, file.mtime_ns)
         one = _Labelled(file, label, before[1], before[2]) if before and fresh else _Labelled(file, label)
         made.append((known, one))
-    if not made:
-        raise UsageError(f"none of {len(found)} photos has a label; give other --labels")
     return made
 
 
