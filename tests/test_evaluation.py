@@ -13,10 +13,10 @@ from sklearn.metrics.pairwise import cosine_similarity
 import vsearch
 from tests import album
 from tests.conftest import Run
-from vsearch import evaluation, labels, ranking
+from vsearch import evaluation, labels, ranking, updates
 from vsearch.alterations import ALTERATIONS
 from vsearch.baselines import BASELINES
-from vsearch.comparison import approximate_recall
+from vsearch.comparison import approximate_recall, spread
 from vsearch.errors import UsageError
 from vsearch.files import stat_file
 from vsearch.records import FileStat
@@ -148,10 +148,38 @@ def test_evaluate_by_itself(command: Run, photos: Path, toy_encoder: Path) -> No
     assert result["approximate_recall_at_10"] == 1.0
 
 
+@pytest.mark.parametrize("limit", [1, 7, 11, 12, 50])
+def test_a_limit_takes_so_many_evenly_spread(photos: Path, limit: int) -> None:
+    found = updates.found([photos], ())
+    some = spread(found, limit)
+    assert len(set(some)) == len(some) == min(limit, 12)
+    steps = np.diff([found.index(photo) for photo in some])
+    assert not len(steps) or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
+
+
+def test_tables_say_how_many_photos_were_measured(command: Run, photos: Path) -> None:
+    line = ("evaluate", photos, "--baseline", "colour", "--limit", "7")
+    for how in (("--labels", "folder"), ("--self",)):
+        head, row = command(*line, *how).stdout.decode().splitlines()
+        assert (head.split()[1], row.split()[:2]) == ("photos", ["colour", "7"])
+
+
+def test_a_page_that_cannot_be_written_is_told_before_photos_are_read(
+    command: Run, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "day0" / "broken.png").write_bytes(b"no picture")
+    line = ("evaluate", photos, "--labels", "folder", "--baseline", "colour", "--html")
+    for place, said in (("none/x.html", b"there is no such folder"), (".", b"is a folder")):
+        done = command(*line, place)
+        assert done.returncode == 2 and said in done.stderr and b"broken.png" not in done.stderr
+    assert command(*line, "x.html").returncode == 0 and [*tmp_path.glob("*.html")] == [tmp_path / "x.html"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), b"either --labels folder|REGEX|CSV, or --self"),
+        (("--self", "-k", "3"), b"-k, --html and --ranking need --labels"),
         (("--labels", "."), b"different labels; measuring needs at least two"),
         (("--labels", "folder", "--ranking", "best"), b"rankings are plain, expanded, smoothed, refined"),
         (("--labels", "folder", "--baseline", "guess"), b"baselines are pixels, colour, dhash"),
