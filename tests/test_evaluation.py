@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import average_precision_score
 from sklearn.metrics.pairwise import cosine_similarity
 
@@ -155,6 +156,23 @@ def test_a_limit_takes_so_many_evenly_spread(photos: Path, limit: int) -> None:
     assert len(set(some)) == len(some) == min(limit, 12)
     steps = np.diff([found.index(photo) for photo in some])
     assert not len(steps) or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("evaluate", "--labels", "folder", "--baseline", "colour"),
+        ("train", "--labels", "folder", "--head"),
+        ("train", "--staging", "staging", "--batch-size", "99"),
+    ],
+)
+def test_photos_left_out_are_told_without_an_index(command: Run, photos: Path, line: tuple[str, ...]) -> None:
+    for number in range(25):
+        (photos / f"broken{number:02}.png").write_bytes(b"no picture")
+    Image.new("1", (20_000, 20_000)).save(photos / "bomb.png")
+    said = command(*line, photos).stderr.decode()
+    assert "bomb.png: decompression bomb" in said and "save a smaller copy" in said, said
+    assert "… and 6 more\n" in said and "status" not in said and "--max-megapixels" not in said
 
 
 def test_tables_say_how_many_photos_were_measured(command: Run, photos: Path) -> None:

@@ -103,14 +103,14 @@ def evaluate(
 def _photos(photos: Sequence[Path], exclude: Sequence[str], limit: int) -> list[FileStat]:
     from vsearch import updates
     from vsearch.cli.progress import progress_bar
+    from vsearch.cli.skipping import print_left_out
     from vsearch.comparison import readable, spread
-    from vsearch.render.text import print_skipped
 
     found = updates.found(photos, exclude)
     some = spread(found, limit or len(found))
     with progress_bar("reading") as show:
         good, skipped = readable(some, lambda done, total: show(updates.Progress(done, total, done, 0)))
-    print_skipped(skipped)
+    print_left_out(skipped)
     if len(good) < 3:
         raise UsageError(f"{len(good)} photos can be read; measuring needs at least 3: name more photos")
     return good

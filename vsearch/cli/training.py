@@ -187,7 +187,7 @@ def _train_head(
     device: str,
 ) -> HeadTrained:
     from vsearch.cli.progress import progress_bar
-    from vsearch.render.text import print_skipped
+    from vsearch.cli.skipping import print_left_out
     from vsearch.training.labelled import HeadProgress, HeadRequest, train_head
     from vsearch.updates import Progress as Count
 
@@ -196,7 +196,7 @@ def _train_head(
     )
     with progress_bar("encoding") as show:
         progress = HeadProgress(
-            on_photo=lambda done, total: show(Count(done, total, done, 0)), on_skipped=print_skipped
+            on_photo=lambda done, total: show(Count(done, total, done, 0)), on_skipped=print_left_out
         )
         return train_head(request, progress)
 
@@ -244,7 +244,7 @@ def run(request: Request) -> Trained:
 @contextmanager
 def _shown(request: Request) -> Iterator[Progress]:
     from vsearch.cli.progress import progress_bar
-    from vsearch.render.text import print_skipped
+    from vsearch.cli.skipping import print_left_out
     from vsearch.training import Progress
     from vsearch.training.loop import Listener
     from vsearch.updates import Progress as Count
@@ -268,7 +268,7 @@ def _shown(request: Request) -> Iterator[Progress]:
 
         yield Progress(
             on_photo=lambda done, total: staged(Count(done, total, done, 0)),
-            on_skipped=print_skipped,
+            on_skipped=print_left_out,
             listener=Listener(show_step, show_epoch),
         )
 
