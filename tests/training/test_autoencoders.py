@@ -165,12 +165,13 @@ def test_build_index_trains_first_where_asked(
     monkeypatch.setitem(ARCHITECTURES, "tiny", replace(TINY, epochs=1))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(building, "_MUCH_MEMORY", 1)
+    monkeypatch.setattr(building, "_SHORT", 64)
     place = tmp_path / "trained.vsearch"
     line = ["build-index", str(photos), "--index", str(place), "--encoder", "tiny", "--train"]
     done = CliRunner().invoke(app, line)
     assert done.exit_code == 0, done.output
     assert vsearch.Index.open(place).status().encoder.name == "tiny"
-    assert "Chroma will hold about" in done.stderr and "--vector pca:256" in done.stderr
+    assert "Chroma will hold about" in done.stderr and "--vector pca:64" in done.stderr
     again = CliRunner().invoke(app, line)
     assert again.exit_code == 0 and "was trained before" in again.stderr
 
