@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import average_precision_score
 from sklearn.metrics.pairwise import cosine_similarity
 
 import vsearch
 from tests import album
 from tests.conftest import Run
-from vsearch import evaluation, labels, ranking
+from vsearch import evaluation, labels, ranking, updates
 from vsearch.alterations import ALTERATIONS
 from vsearch.baselines import BASELINES
-from vsearch.comparison import approximate_recall
+from vsearch.comparison import approximate_recall, spread
 from vsearch.errors import UsageError
 from vsearch.files import stat_file
 from vsearch.records import FileStat
@@ -86,6 +87,23 @@ def test_labels(tmp_path: Path) -> None:
     assert labels.rule(str(tmp_path / "labels.csv"))(below) == "tabby"
 
 
+def test_a_csv_with_two_labels_for_a_photo_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("a.png,cat\n./a.png,cat\nb.png,dog\nx/../a.png,tabby\n")
+    with pytest.raises(UsageError, match=r"labels\.csv names x/\.\./a\.png twice, as cat and as tabby"):
+        labels.rule(str(tmp_path / "labels.csv"))
+
+
+def test_a_csv_of_other_photos_is_told(command: Run, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,label\nelsewhere/a.png,cat\n")
+    for line in (("evaluate", "--baseline", "colour"), ("train", "--head")):
+        done = command(*line, photos, "--labels", "labels.csv")
+        assert done.returncode == 2 and b"labels.csv names none of 12 photos" in done.stderr, done.stderr
+        assert str(tmp_path / "elsewhere" / "a.png") in done.stderr.decode()
+    (tmp_path / "labels.csv").write_text("")
+    done = command("evaluate", photos, "--baseline", "colour", "--labels", "labels.csv")
+    assert done.returncode == 2 and b"labels.csv is empty" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "message"), [("(", "regular expression"), ("none.csv", "cannot read none.csv")]
 )
@@ -131,10 +149,55 @@ def test_evaluate_by_itself(command: Run, photos: Path, toy_encoder: Path) -> No
     assert result["approximate_recall_at_10"] == 1.0
 
 
+@pytest.mark.parametrize("limit", [1, 7, 11, 12, 50])
+def test_a_limit_takes_so_many_evenly_spread(photos: Path, limit: int) -> None:
+    found = updates.found([photos], ())
+    some = spread(found, limit)
+    assert len(set(some)) == len(some) == min(limit, 12)
+    steps = np.diff([found.index(photo) for photo in some])
+    assert not len(steps) or (steps.min() >= 1 and steps.max() - steps.min() <= 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("evaluate", "--labels", "folder", "--baseline", "colour"),
+        ("train", "--labels", "folder", "--head"),
+        ("train", "--staging", "staging", "--batch-size", "99"),
+    ],
+)
+def test_photos_left_out_are_told_without_an_index(command: Run, photos: Path, line: tuple[str, ...]) -> None:
+    for number in range(25):
+        (photos / f"broken{number:02}.png").write_bytes(b"no picture")
+    Image.new("1", (20_000, 20_000)).save(photos / "bomb.png")
+    said = command(*line, photos).stderr.decode()
+    assert "bomb.png: decompression bomb" in said and "save a smaller copy" in said, said
+    assert "… and 6 more\n" in said and "status" not in said and "--max-megapixels" not in said
+
+
+def test_tables_say_how_many_photos_were_measured(command: Run, photos: Path) -> None:
+    line = ("evaluate", photos, "--baseline", "colour", "--limit", "7")
+    for how in (("--labels", "folder"), ("--self",)):
+        head, row = command(*line, *how).stdout.decode().splitlines()
+        assert (head.split()[1], row.split()[:2]) == ("photos", ["colour", "7"])
+
+
+def test_a_page_that_cannot_be_written_is_told_before_photos_are_read(
+    command: Run, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "day0" / "broken.png").write_bytes(b"no picture")
+    line = ("evaluate", photos, "--labels", "folder", "--baseline", "colour", "--html")
+    for place, said in (("none/x.html", b"there is no such folder"), (".", b"is a folder")):
+        done = command(*line, place)
+        assert done.returncode == 2 and said in done.stderr and b"broken.png" not in done.stderr
+    assert command(*line, "x.html").returncode == 0 and [*tmp_path.glob("*.html")] == [tmp_path / "x.html"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), b"either --labels folder|REGEX|CSV, or --self"),
+        (("--self", "-k", "3"), b"-k, --html and --ranking need --labels"),
         (("--labels", "."), b"different labels; measuring needs at least two"),
         (("--labels", "folder", "--ranking", "best"), b"rankings are plain, expanded, smoothed, refined"),
         (("--labels", "folder", "--baseline", "guess"), b"baselines are pixels, colour, dhash"),

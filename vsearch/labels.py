@@ -23,7 +23,7 @@ def rule(text: str) -> Rule:
     relative to the photo folder; its first group, or the whole match, is the label.
 
     Raises:
-        UsageError: the file cannot be read, or the expression is none.
+        UsageError: the file cannot be read, or gives a photo two labels; or the expression is none.
     """
     if text == "folder":
         return lambda file: os.path.basename(os.path.dirname(_path(file)))
@@ -36,6 +36,19 @@ def rule(text: str) -> Rule:
             f"--labels takes folder, a .csv file or a regular expression; {text!r} is none: {error}"
         ) from error
     return lambda file: _matched(pattern, file.path)
+
+
+def labelled(photos: Sequence[FileStat], text: str) -> list[tuple[FileStat, str]]:
+    """Those of ``photos`` that have a label by the :func:`rule` that ``text`` means, each with it.
+
+    Raises:
+        UsageError: none has, or ``text`` means no rule.
+    """
+    label = rule(text)
+    found = [(photo, name) for photo in photos if (name := label(photo)) is not None]
+    if not found:
+        raise UsageError(_none_labelled(photos, text))
+    return found
 
 
 def check(labels: Sequence[str]) -> None:
@@ -61,7 +74,29 @@ def _matched(pattern: re.Pattern[str], path: str) -> str | None:
     return found and (found[1] if pattern.groups else found[0])
 
 
+def _none_labelled(photos: Sequence[FileStat], text: str) -> str:
+    if not text.endswith(".csv"):
+        return f"none of {len(photos)} photos has a label; give other --labels"
+    rows = _rows(Path(text).expanduser())
+    if not rows:
+        return f"{text} is empty; give lines of path,label"
+    named = os.path.realpath(Path(text).expanduser().parent / rows[-1][0])  # the first may be a heading
+    return (
+        f"{text} names none of {len(photos)} photos; its last line is of {named}, and one of the photos is "
+        f"{_path(photos[0])}: paths in it are absolute, or relative to its folder"
+    )
+
+
 def _from_csv(path: Path) -> Rule:
+    known: dict[str, str] = {}
+    for given, label, *_ in _rows(path):
+        before = known.setdefault(os.path.realpath(path.parent / given), label)
+        if before != label:
+            raise UsageError(f"{path} names {given} twice, as {before} and as {label}; leave one of them")
+    return lambda file: known.get(os.path.realpath(_path(file)))
+
+
+def _rows(path: Path) -> list[list[str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -71,5 +106,4 @@ def _from_csv(path: Path) -> Rule:
     short = next((number for number, row in enumerate(rows, 1) if len(row) < 2), None)
     if short is not None:
         raise UsageError(f"{path}, row {short}: each row must be path,label")
-    known = {os.path.realpath(path.parent / row[0]): row[1] for row in rows}
-    return lambda file: known.get(os.path.realpath(_path(file)))
+    return rows

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,12 @@ from typer.testing import CliRunner
 import vsearch
 from tests import album
 from vsearch.cli import app, building
+from vsearch.cli.training import _shown
 from vsearch.encoders import Encoder, resolve
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build, load_weights
 from vsearch.errors import EncoderError, UsageError, VersionMismatch
 from vsearch.images import read_pixels
-from vsearch.training import Options, Outcome, Progress, Request, Trained, VectorKind, train
+from vsearch.training import Epoch, Options, Outcome, Progress, Request, Trained, VectorKind, train
 from vsearch.training.batches import split
 from vsearch.training.checkpoints import Checkpoint
 from vsearch.training.devices import import_keras
@@ -162,12 +165,13 @@ def test_build_index_trains_first_where_asked(
     monkeypatch.setitem(ARCHITECTURES, "tiny", replace(TINY, epochs=1))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(building, "_MUCH_MEMORY", 1)
+    monkeypatch.setattr(building, "_SHORT", 64)
     place = tmp_path / "trained.vsearch"
     line = ["build-index", str(photos), "--index", str(place), "--encoder", "tiny", "--train"]
     done = CliRunner().invoke(app, line)
     assert done.exit_code == 0, done.output
     assert vsearch.Index.open(place).status().encoder.name == "tiny"
-    assert "Chroma will hold about" in done.stderr and "--vector pca:256" in done.stderr
+    assert "Chroma will hold about" in done.stderr and "--vector pca:64" in done.stderr
     again = CliRunner().invoke(app, line)
     assert again.exit_code == 0 and "was trained before" in again.stderr
 
@@ -175,8 +179,10 @@ def test_build_index_trains_first_where_asked(
 def test_an_index_without_pixels_says_so(trained: Trained, photos: Path, tmp_path: Path) -> None:
     index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=trained.bundle)
     index.add(photos)
-    with pytest.raises(UsageError, match="keeps no pixels"):
+    with pytest.raises(UsageError, match=r"keeps no pixels.*--keep-pixels"):
         train(request(photos, tmp_path, photos=(), index=index.path))
+    with pytest.raises(UsageError, match="--exclude goes with photo folders"):
+        train(request(photos, tmp_path, photos=(), index=index.path, exclude=["day0"]))
 
 
 def interrupted_after(number: int) -> Progress:
@@ -221,6 +227,46 @@ def test_resuming_with_other_options_or_another_architecture_is_refused(photos: 
     other = replace(TINY, encoder="4 P S4")
     with pytest.raises(EncoderError, match="does not hold the weights of tiny"):
         load_weights(build(other), other, weights)
+
+
+def test_resuming_with_as_many_other_photos_is_refused(photos: Path, tmp_path: Path) -> None:
+    train(request(photos, tmp_path, options=replace(OPTIONS, epochs=1)))
+    album.write_album(tmp_path / "others", 32, first=100)
+    with pytest.raises(UsageError, match="trained on other photos than these 32; resume with the same"):
+        train(request(tmp_path / "others", tmp_path, resume=True))
+    moved = shutil.copytree(photos, tmp_path / "moved")
+    assert len(train(request(moved, tmp_path, resume=True)).outcome.epochs) == 2
+    state = Checkpoint(tmp_path / "tiny.encoder").folder / "state.json"
+    before = json.loads(state.read_text())
+    del before["subject"]["contents"]  # as earlier versions wrote it
+    state.write_text(json.dumps(before))
+    assert train(request(photos, tmp_path, resume=True)).outcome.stopped == "finished"
+
+
+def test_epochs_that_are_done_already_are_told(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "tiny", TINY)
+    line = ["train", str(photos), "--encoder", "tiny", "--precision", "float32", "-o", str(tmp_path / "t")]
+    line += ["--staging", str(tmp_path / "staging"), "--epochs"]
+    first = CliRunner().invoke(app, [*line, "2"])
+    assert first.exit_code == 0 and "done already" not in first.stderr, first.output
+    for epochs in ("1", "2"):
+        again = CliRunner().invoke(app, [*line, epochs, "--resume"])
+        assert again.exit_code == 0 and "2 epochs are done already" in again.stderr, again.output
+    more = CliRunner().invoke(app, [*line, "3", "--resume"])
+    assert more.exit_code == 0 and "done already" not in more.stderr, more.output
+
+
+def test_time_left_is_of_epochs_alone(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with _shown(request(photos, tmp_path, options=replace(OPTIONS, epochs=12))) as progress:
+        time.sleep(1)  # staging
+        for number, seconds in enumerate((40.0, 1.0, 3.0), 1):
+            progress.listener.on_epoch(Epoch(number, 0.1, 0.1, seconds))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rsplit(", ", 1)[1] for line in lines] == ["7 min left", "10 s left", "18 s left"]
 
 
 def test_patience_ends_a_training_that_gains_nothing(photos: Path, tmp_path: Path) -> None:

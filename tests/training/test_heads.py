@@ -105,6 +105,8 @@ def test_the_graph_holds_the_head(command: Run, corners: Path, toy_encoder: Path
     assert (found["photos"], found["labels"], found["encoded"], found["dimension"]) == (48, 2, 48, 12)
     assert [Path(s["path"]).name for s in found["skipped"]] == ["broken.png"] and b"broken.png" in done.stderr
     assert found["known"]["head"] > found["known"]["plain"] and found["unseen"] is None
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "corners.encoder").stat().st_mode == (tmp_path / "plain").stat().st_mode
     bundle = resolve(tmp_path / "corners.encoder")
     assert (bundle.specification.name, bundle.specification.training["labels"]) == ("toy-head", 2)
     pixels = np.stack([read_pixels(p, 16, "stretch") for p in sorted((corners / "light").iterdir())])
@@ -134,6 +136,8 @@ def test_an_index_spares_the_encoding(corners: Path, toy_encoder: Path, tmp_path
     index.add(corners / "light")
     alone = train_head(HeadRequest("folder", tmp_path / "b.encoder", index=index.path))
     assert (alone.photos, alone.encoded) == (48, 0)
+    with pytest.raises(UsageError, match="--exclude goes with photo folders"):
+        train_head(HeadRequest("folder", tmp_path / "c.encoder", index=index.path, exclude=["dark"]))
     with pytest.raises(EncoderMismatch, match="leave --encoder out"):
         train_head(HeadRequest("folder", tmp_path / "c.encoder", encoder="photo-small", index=index.path))
 

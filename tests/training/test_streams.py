@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
+import vsearch
 from tests import album
 from vsearch import updates
 from vsearch.components import PrincipalComponents
 from vsearch.encoders.architectures import Architecture
 from vsearch.errors import UsageError
 from vsearch.training import batches
-from vsearch.training.staging import Staged, stage
+from vsearch.training.staging import Staged, kept_pixels, stage
 
 TINY = Architecture("tiny", 8, "4 P", "4 U", batch_size=4)
 
@@ -42,6 +43,17 @@ def test_an_epoch_has_every_photo_once_in_an_order_of_its_own(
 def test_the_pool_is_bounded(staged: Staged) -> None:
     photos = batches._pool_photos(staged, 4)
     assert photos * 8 * 8 * 3 <= batches._POOL_BYTES
+
+
+def test_an_index_is_first_asked_for_pixels_then_for_their_size(
+    tmp_path: Path, photos: Path, toy_encoder: Path
+) -> None:
+    for keep, message in ((False, "keeps no pixels; name the photo folders"), (True, "pixels of 16 x 16")):
+        index = vsearch.Index.create(tmp_path / f"{keep}", encoder=toy_encoder, keep_pixels=keep)
+        index.add(photos)
+        with pytest.raises(UsageError, match=message) as refused:
+            kept_pixels(index.path, TINY)
+        assert "--keep-pixels" not in str(refused.value)
 
 
 def test_components_equal_those_of_all_rows_at_once() -> None:

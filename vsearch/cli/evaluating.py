@@ -36,7 +36,11 @@ def evaluate(
     ] = False,
     encoder: Annotated[
         list[str] | None,
-        typer.Option("--encoder", metavar="NAME|DIR", help="May be repeated. Default: photo."),
+        typer.Option(
+            "--encoder",
+            metavar="NAME|DIR",
+            help="May be repeated. Default: photo, unless --baseline is given.",
+        ),
     ] = None,
     baseline: Annotated[
         list[str] | None,
@@ -51,7 +55,9 @@ def evaluate(
             "may be repeated.",
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="For recall@k.")] = 10,
+    k: Annotated[
+        int | None, typer.Option("-k", metavar="N", min=1, help="For recall@k, with --labels. Default: 10.")
+    ] = None,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=0, help="At most N photos, evenly spread. 0: all.")
     ] = 0,
@@ -77,33 +83,34 @@ def evaluate(
       vsearch evaluate ~/Photos --self --encoder photo --limit 500
     """
     from vsearch.comparison import contestants
+    from vsearch.render.evaluation import check_page
 
     if itself == (labels is not None):
         raise UsageError("say what is right: either --labels folder|REGEX|CSV, or --self")
-    if itself and (html is not None or ranking):
-        raise UsageError("--html and --ranking need --labels")
+    if itself and (html is not None or ranking or k is not None):
+        raise UsageError("-k, --html and --ranking need --labels")
+    if html is not None:
+        check_page(html)
     names = encoder or ([] if baseline else ["photo"])
     compared = contestants(names, baseline or (), device)
     chosen = _photos(photos, exclude or (), limit)
     if itself:
         _by_itself(compared, chosen, as_json)
     else:
-        _by_labels(compared, chosen, str(labels), ranking or ["plain"], k, html, as_json)
+        _by_labels(compared, chosen, str(labels), ranking or ["plain"], k or 10, html, as_json)
 
 
 def _photos(photos: Sequence[Path], exclude: Sequence[str], limit: int) -> list[FileStat]:
     from vsearch import updates
     from vsearch.cli.progress import progress_bar
-    from vsearch.comparison import readable
-    from vsearch.render.text import print_skipped
+    from vsearch.cli.skipping import print_left_out
+    from vsearch.comparison import readable, spread
 
     found = updates.found(photos, exclude)
-    step = max(1, -(-len(found) // limit)) if limit else 1
+    some = spread(found, limit or len(found))
     with progress_bar("reading") as show:
-        good, skipped = readable(
-            found[::step], lambda done, total: show(updates.Progress(done, total, done, 0))
-        )
-    print_skipped(skipped)
+        good, skipped = readable(some, lambda done, total: show(updates.Progress(done, total, done, 0)))
+    print_left_out(skipped)
     if len(good) < 3:
         raise UsageError(f"{len(good)} photos can be read; measuring needs at least 3: name more photos")
     return good
@@ -136,8 +143,7 @@ def _by_labels(
     from vsearch.render.evaluation import quality_table
     from vsearch.render.text import console
 
-    rule = labelling.rule(labels)
-    pairs = [(file, label) for file in photos if (label := rule(file)) is not None]
+    pairs = labelling.labelled(photos, labels)
     if len(pairs) < len(photos):
         print(f"{len(photos) - len(pairs):,} photos have no label and are left out", file=sys.stderr)
     named = [label for _, label in pairs]

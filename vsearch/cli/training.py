@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -105,7 +104,7 @@ def train(
     ] = False,
     exclude: Annotated[
         list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="Leave out paths or names that match."),
+        typer.Option("--exclude", metavar="GLOB", help="Leave out paths or names in PHOTOS that match."),
     ] = None,
     staging: Annotated[
         Path | None,
@@ -188,7 +187,7 @@ def _train_head(
     device: str,
 ) -> HeadTrained:
     from vsearch.cli.progress import progress_bar
-    from vsearch.render.text import print_skipped
+    from vsearch.cli.skipping import print_left_out
     from vsearch.training.labelled import HeadProgress, HeadRequest, train_head
     from vsearch.updates import Progress as Count
 
@@ -197,7 +196,7 @@ def _train_head(
     )
     with progress_bar("encoding") as show:
         progress = HeadProgress(
-            on_photo=lambda done, total: show(Count(done, total, done, 0)), on_skipped=print_skipped
+            on_photo=lambda done, total: show(Count(done, total, done, 0)), on_skipped=print_left_out
         )
         return train_head(request, progress)
 
@@ -245,13 +244,12 @@ def run(request: Request) -> Trained:
 @contextmanager
 def _shown(request: Request) -> Iterator[Progress]:
     from vsearch.cli.progress import progress_bar
-    from vsearch.render.text import print_skipped
+    from vsearch.cli.skipping import print_left_out
     from vsearch.training import Progress
     from vsearch.training.loop import Listener
     from vsearch.updates import Progress as Count
 
-    started = time.monotonic()
-    first: list[int] = []
+    seconds: list[float] = []
 
     with progress_bar("staging") as staged, progress_bar("training") as trained:
 
@@ -260,8 +258,8 @@ def _shown(request: Request) -> Iterator[Progress]:
             trained(Count(done, step.epochs * step.total, done, 0))
 
         def show_epoch(epoch: Epoch) -> None:
-            first.append(epoch.number)
-            left = (request.options.epochs - epoch.number) * (time.monotonic() - started) / len(first)
+            seconds.append(epoch.seconds)
+            left = time_left(seconds, request.options.epochs - epoch.number)
             print(
                 f"epoch {epoch.number}/{request.options.epochs}: loss {epoch.loss:.5f}, "
                 f"validation {epoch.validation_loss:.5f}, {epoch.seconds:.0f} s, {_duration(left)} left",
@@ -270,7 +268,7 @@ def _shown(request: Request) -> Iterator[Progress]:
 
         yield Progress(
             on_photo=lambda done, total: staged(Count(done, total, done, 0)),
-            on_skipped=print_skipped,
+            on_skipped=print_left_out,
             listener=Listener(show_step, show_epoch),
         )
 
@@ -296,6 +294,13 @@ def _explain_stop(trained: Trained, request: Request) -> None:
             file=sys.stderr,
         )
         raise typer.Exit(FAILED)
+    if trained.outcome.stopped == "finished" and trained.outcome.resumed == len(trained.outcome.epochs):
+        done = trained.outcome.resumed
+        epochs = "1 epoch is" if done == 1 else f"{done} epochs are"
+        print(
+            f"{epochs} done already, so nothing was trained; go on with --epochs {done + 1} or more",
+            file=sys.stderr,
+        )
     if trained.outcome.stopped == "patience":
         print(f"no progress since epoch {best}: stopped", file=sys.stderr)
     print(
@@ -315,6 +320,18 @@ def _sentence(trained: Trained) -> str:
     if trial is None:
         return text
     return f"{text} (int8: {trial.speedup:.2f}x as fast, overlap@5 {trial.overlap_at_5:.3f})"
+
+
+def time_left(seconds: Sequence[float], epochs: int) -> float:
+    """How many seconds ``epochs`` more take, by what those of this run took.
+
+    The first, in which XLA compiles, counts only as long as it is alone.
+
+    >>> time_left([30.0], 9), time_left([30.0, 2.0, 4.0], 7)
+    (270.0, 21.0)
+    """
+    latest = (seconds[1:] or seconds)[-3:]
+    return epochs * sum(latest) / len(latest)
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from vsearch import durable
 from vsearch.comparison import Result, SelfResult
+from vsearch.errors import UsageError
 from vsearch.render.html import data_url, environment
 from vsearch.render.text import printable, size_text
 
@@ -33,10 +35,10 @@ def quality_table(results: Sequence[Result]) -> Table:
     """One line an encoder."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("encoder")
-    for name in _heads(results):
+    for name in ("photos", *_heads(results)):
         table.add_column(name, justify="right")
     for result in results:
-        table.add_row(printable(result.title), *_cells(result))
+        table.add_row(printable(result.title), f"{len(result.nearest):,}", *_cells(result))
     return table
 
 
@@ -44,12 +46,30 @@ def self_table(results: Sequence[SelfResult]) -> Table:
     """Recall@1/5/10 of each alteration, one line an encoder."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("encoder")
-    for name in (*results[0].recalls, "Chroma/exact"):
+    for name in ("photos", *results[0].recalls, "Chroma/exact"):
         table.add_column(name, justify="right")
     for result in results:
         recalls = ["/".join(f"{value:.3f}" for value in values) for values in result.recalls.values()]
-        table.add_row(printable(result.name), *recalls, f"{result.approximate_recall:.3f}")
+        photos, exact = f"{result.photos:,}", f"{result.approximate_recall:.3f}"
+        table.add_row(printable(result.name), photos, *recalls, exact)
     return table
+
+
+def check_page(path: Path) -> None:
+    """Refuse, before anything is measured, a place where :func:`write_page` could not write.
+
+    Raises:
+        UsageError, StorageError: ``path`` cannot be written.
+    """
+    target = Path(os.path.realpath(path.expanduser()))
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name a file to write")
+    if os.path.exists(target) and not target.is_file():
+        return  # a pipe, say
+    trial = durable.temporary_beside(target)
+    with durable.storage_errors(target):
+        trial.touch()
+        trial.unlink()
 
 
 def write_page(

@@ -11,7 +11,7 @@ Beside the bundle ``pet160.encoder`` lies ``pet160.encoder.training``:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,20 @@ import numpy as np
 from vsearch import durable
 from vsearch.errors import EncoderError, UsageError
 from vsearch.training.records import Epoch, Options, Outcome
+from vsearch.training.staging import Staged
 
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What must be the same for a training to go on: architecture, options that steer it, and photos."""
+    """What must be the same for a training to go on: architecture, options that steer it, and photos.
+
+    Attributes:
+        photos: how many.
+        contents: their :meth:`Staged.digest`; empty in checkpoints of vsearch before it was kept, which go on
+            with any photos of that number.
+    """
 
     architecture: str
     batch_size: int
@@ -34,9 +41,10 @@ class Subject:
     validation_split: float
     seed: int
     photos: int
+    contents: str = ""
 
     @classmethod
-    def of(cls, architecture: str, options: Options, photos: int) -> Subject:
+    def of(cls, architecture: str, options: Options, staged: Staged) -> Subject:
         """The subject of a training with these options."""
         return cls(
             architecture,
@@ -44,8 +52,28 @@ class Subject:
             options.learning_rate,
             options.validation_split,
             options.seed,
-            photos,
+            len(staged.rows),
+            staged.digest(),
         )
+
+    def refuse_other(self, found: Subject, folder: Path) -> None:
+        """Refuse to go on from the checkpoint of ``found`` in ``folder``.
+
+        Raises:
+            UsageError: it is of another training.
+        """
+        for name in (field.name for field in fields(self) if field.name != "contents"):
+            before, now = getattr(found, name), getattr(self, name)
+            if before != now:
+                raise UsageError(
+                    f"{folder} was trained with {name.replace('_', ' ')} {before}, not {now}; resume with "
+                    "the same, or leave --resume out and choose another -o"
+                )
+        if found.contents not in ("", self.contents):
+            raise UsageError(
+                f"{folder} was trained on other photos than these {self.photos:,}; resume with the same, or "
+                "leave --resume out and choose another -o"
+            )
 
 
 class Checkpoint:
@@ -95,7 +123,7 @@ class Checkpoint:
         """The epochs so far.
 
         Raises:
-            UsageError: there is no checkpoint, or it is of another training.
+            UsageError: there is no checkpoint, or it is of another training or of other photos.
             EncoderError: it cannot be read.
         """
         if not self.exists:
@@ -108,12 +136,7 @@ class Checkpoint:
             raise EncoderError(
                 f"{self._state} cannot be read: {error}; remove {self.folder} and train anew"
             ) from error
-        for name, value in asdict(subject).items():
-            if getattr(found, name) != value:
-                raise UsageError(
-                    f"{self.folder} was trained with {name.replace('_', ' ')} {getattr(found, name)}, not "
-                    f"{value}; resume with the same, or leave --resume out and choose another -o"
-                )
+        subject.refuse_other(found, self.folder)
         return epochs
 
     def load_optimizer(self, epoch: int, optimizer: Any) -> None:

@@ -142,6 +142,8 @@ def _check(request: HeadRequest) -> None:
         raise UsageError("training needs onnx; install with `pip install 'vsearch[train]'`")
     if not request.photos and request.index is None:
         raise UsageError("name photo folders, an --index, or both to learn from")
+    if request.exclude and not request.photos:
+        raise UsageError("--exclude goes with photo folders; with --index alone all its photos are used")
     if request.output.exists():
         raise UsageError(f"{request.output} is there already; choose another -o")
     labels.rule(request.labels)
@@ -192,23 +194,17 @@ def _base(request: HeadRequest) -> tuple[Bundle, _Known | None]:
 
 def _labelled(request: HeadRequest, known: _Known | None) -> list[tuple[_Known | None, _Labelled]]:
     """All photos that have a label; without ``photos`` those of the index."""
-    rule = labels.rule(request.labels)
     stored = known.photos if known else {}
     if request.photos:
         found = updates.found(request.photos, request.exclude)
     else:
         found = [file for file, _, _ in stored.values()]
     made = []
-    for file in found:
-        label = rule(file)
-        if label is None:
-            continue
+    for file, label in labels.labelled(found, request.labels):
         before = stored.get(files.absolute(file.root, file.path))
         fresh = before and (before[0].size, before[0].mtime_ns) == (file.size, file.mtime_ns)
         one = _Labelled(file, label, before[1], before[2]) if before and fresh else _Labelled(file, label)
         made.append((known, one))
-    if not made:
-        raise UsageError(f"none of {len(found)} photos has a label; give other --labels")
     return made
 
 
@@ -308,14 +304,16 @@ def _write(base: Bundle, projection: Projection, trained: HeadTrained, output: P
         output.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=durable.TEMPORARY, dir=output.parent))
     try:
+        folder = scratch / "head"
         with durable.storage_errors(output):
-            graphs.extend(base.graph, scratch / GRAPH, projection)
-            (scratch / SPECIFICATION).write_text(_specification(base, projection, trained))
+            folder.mkdir()  # mkdtemp's own folder is closed to all others, whatever the umask
+            graphs.extend(base.graph, folder / GRAPH, projection)
+            (folder / SPECIFICATION).write_text(_specification(base, projection, trained))
             for name in ("LICENSE", "PROVENANCE.md"):
                 if (base.folder / name).is_file():
-                    shutil.copy2(base.folder / name, scratch)
-        _try(Bundle(scratch))
-        durable.publish(scratch, output, "encoder")
+                    shutil.copy2(base.folder / name, folder)
+        _try(Bundle(folder))
+        durable.publish(folder, output, "encoder")
     finally:
         durable.remove(scratch)
 

@@ -95,8 +95,9 @@ class Trainer:
             KeyboardInterrupt, Diverged: before any epoch was finished.
             UsageError, EncoderError: the checkpoint cannot be resumed.
         """
-        subject = Subject.of(self.architecture.name, self.options, len(staged.rows))
+        subject = Subject.of(self.architecture.name, self.options, staged)
         epochs = self._resumed(checkpoint, subject) if resume else []
+        resumed = len(epochs)
         if not resume:
             checkpoint.clear()
         stopped: Stop = "finished"
@@ -113,7 +114,7 @@ class Trainer:
             if not epochs:
                 raise
             stopped = "nan" if isinstance(error, Diverged) else "interrupted"
-        outcome = Outcome(epochs, stopped)
+        outcome = Outcome(epochs, stopped, resumed)
         load_weights(self.models, self.architecture, checkpoint.weights(outcome.best.number))
         return outcome
 

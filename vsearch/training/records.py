@@ -98,10 +98,17 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How far training came: all finished epochs, and why it stopped."""
+    """How far training came.
+
+    Attributes:
+        epochs: all that are finished.
+        stopped: why there are no more.
+        resumed: how many of them earlier runs had finished.
+    """
 
     epochs: Sequence[Epoch]
     stopped: Stop
+    resumed: int = 0
 
     @property
     def best(self) -> Epoch:

@@ -118,6 +118,8 @@ def _check(request: Request) -> None:
         raise UsageError(f"training needs {', '.join(missing)}; install with `pip install 'vsearch[train]'`")
     if bool(request.photos) == bool(request.index):
         raise UsageError("name either photo folders or --index to train on")
+    if request.exclude and not request.photos:
+        raise UsageError("--exclude goes with photo folders; with --index alone all its photos are used")
     checkpoint = Checkpoint(request.output)
     if request.output.exists() and not (request.output / "history.json").is_file():
         raise UsageError(f"{request.output} is there and no trained encoder; choose another -o")

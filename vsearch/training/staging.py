@@ -7,6 +7,7 @@ is new or changed.  A line is written after its segment, so a stop costs one seg
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,18 @@ class Staged:
                 result[places] = segment.read_rows([self.rows[wanted[place]].row for place in places])
         return result
 
+    def digest(self) -> str:
+        """Of the contents of all photos, hexadecimal; names, places and order do not matter."""
+        by_segment: dict[Path, list[int]] = {}
+        for row in self.rows:
+            by_segment.setdefault(row.segment, []).append(row.row)
+        contents: list[str] = []
+        for path, rows in by_segment.items():
+            with Segment(path) as segment:
+                known = segment.digests()
+            contents.extend(known[row] for row in rows)
+        return hashlib.sha256("".join(sorted(contents)).encode()).hexdigest()
+
 
 def default_folder(architecture: Architecture) -> Path:
     """Where pixels of this input size are staged unless told otherwise: in the user's cache."""
@@ -126,22 +139,21 @@ def kept_pixels(path: Path, architecture: Architecture) -> Staged:
     directory = IndexDirectory(path)
     settings = directory.settings()
     specification = Bundle(directory.encoder).specification
-    if specification.input_size != architecture.input_size:
-        raise UsageError(
-            f"{path} keeps pixels of {specification.input_size} x {specification.input_size} and "
-            f"{architecture.name} learns from {architecture.input_size} x {architecture.input_size}; "
-            "name the photo folders in place of --index"
-        )
     with Catalog(directory.catalog_file, directory.roots(settings), read_only=True) as catalog:
         rows = [
             PixelRow(directory.segment("pixels", photo.pixels.segment), photo.pixels.row)
             for photo in catalog.photos("ready")
             if photo.pixels is not None
         ]
+    fits = specification.input_size == architecture.input_size
     if not rows:
+        remedy = ", or build the index with --keep-pixels" if fits else ""
+        raise UsageError(f"{path} keeps no pixels; name the photo folders in place of --index{remedy}")
+    if not fits:
         raise UsageError(
-            f"{path} keeps no pixels; name the photo folders in place of --index, "
-            "or build the index with --keep-pixels"
+            f"{path} keeps pixels of {specification.input_size} x {specification.input_size} and "
+            f"{architecture.name} learns from {architecture.input_size} x {architecture.input_size}; "
+            "name the photo folders in place of --index"
         )
     return Staged(
         sorted(set(rows), key=lambda r: (r.segment, r.row)), specification.input_size, specification.resize
