@@ -177,6 +177,15 @@ class Duplicates:
 
     # -- moving ----------------------------------------------------------------------------------
 
+    def superfluous(self, groups: Sequence[DuplicateGroup]) -> tuple[list[DuplicatePhoto], list[Skipped]]:
+        """The photos that might be taken away, by hand as well; and those that must stay, and why."""
+        return superfluous(groups, self._link_to)
+
+    def _link_to(self, photo: DuplicatePhoto) -> str | None:
+        """The path of a photo of the index that is a link to ``photo``."""
+        names = (_path(same) for same in self._catalog.with_digest(photo.sha256))
+        return next((n for n in names if n != photo.path and os.path.realpath(n) == photo.path), None)
+
     def plan_moves(
         self, groups: Sequence[DuplicateGroup], folder: PathLike, protect: Sequence[PathLike] = ()
     ) -> MovePlan:
@@ -193,7 +202,8 @@ class Duplicates:
             raise UsageError(f"{target} lies in the index itself; choose a folder outside")
         there = Below(target)
         aside = [group for group in groups if kept_of(group).path in there]
-        extra, skipped = superfluous([group for group in groups if group not in aside], (*protect, target))
+        others = [group for group in groups if group not in aside]
+        extra, skipped = superfluous(others, self._link_to, protect, target)
         skipped += beside(aside, target)
         relative = {str(p.id): p.file.path for p in self._photos_of(extra)}
         sources = [(photo.path, relative[photo.id], photo.sha256) for photo in extra]
@@ -206,7 +216,7 @@ class Duplicates:
             UsageError: a protected folder is not there.
         """
         _refuse_missing(protect)
-        extra, skipped = superfluous(groups, protect)
+        extra, skipped = superfluous(groups, lambda _: None, protect)  # each name stays
         first = {photo.sha256: photo for photo in reversed(extra)}
         first |= {photo.sha256: photo for photo in map(kept_of, groups)}
         same = [(p.path, first[p.sha256].path, p.sha256) for p in extra if first[p.sha256] is not p]

@@ -39,7 +39,7 @@ class Filler:
             within = self._within
             self._known[row] = [
                 photo
-                for photo in sorted(found, key=lambda photo: photo.path)
+                for photo in _without_links(sorted(found, key=lambda photo: photo.path))
                 if os.path.lexists(photo.path) and (within is None or photo.path in within)
             ]
         return self._known[row]
@@ -70,6 +70,18 @@ class Filler:
         first, *twins = self.photos(row)
         distance = self._finder.hash_distance(row, row)
         return [DuplicateMember(twin, "identical", distance, 1.0, _seconds(twin, first)) for twin in twins]
+
+
+def _without_links(photos: Sequence[DuplicatePhoto]) -> list[DuplicatePhoto]:
+    """Those of some photos of the same bytes that are no links to others of them.
+
+    A link is no duplicate of its file: to keep the link and take the file away would lose the photo.
+    """
+    if len(photos) < 2:
+        return list(photos)
+    names = {photo.path for photo in photos}
+    real = {photo.path: os.path.realpath(photo.path) for photo in photos}
+    return [photo for photo in photos if real[photo.path] == photo.path or real[photo.path] not in names]
 
 
 def _is_burst(group: Group) -> bool:

@@ -160,7 +160,9 @@ def _renamed(source: Path, target: Path, sha256: str) -> bool:
     if os.path.lexists(target):
         if not os.path.lexists(source):
             return False  # done before
-        _expect(target, sha256, "another file is where it would go")
+        if files.sha256(str(target)) != sha256:
+            remedy = f"it lies in {source}; take that file away and run this again"
+            raise PhotoError(str(target), "another file is where it would go", remedy)
         _expect(source, sha256, "it has changed since then")
     else:
         _expect(source, sha256, "it has changed since then")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vsearch.files import Below
@@ -13,16 +13,26 @@ PathLike = str | os.PathLike[str]
 
 
 def superfluous(
-    groups: Sequence[DuplicateGroup], protect: Sequence[PathLike]
+    groups: Sequence[DuplicateGroup],
+    link_to: Callable[[DuplicatePhoto], str | None],
+    protect: Sequence[PathLike] = (),
+    aside: Path | None = None,
 ) -> tuple[list[DuplicatePhoto], list[Skipped]]:
     """Photos that no group would keep, each once; and those that stay: protected, or names of a kept file.
 
     Where the photo to keep has changed since it was indexed, all others stay: one may be the last good copy.
+
+    Args:
+        groups: which photo of each to keep is chosen.
+        link_to: the path of a photo of the index that is a link to this one, if there is one.
+        protect: folders whose photos stay.
+        aside: the folder to move to; what lies there has been moved already.
     """
     kept = {group.keep: kept_of(group).path for group in groups}
     files_kept = {_file(path): path for path in kept.values()}
     sound = [group for group in groups if _is_as_indexed(kept_of(group))]
     protected = [Below(folder) for folder in protect]
+    there = None if aside is None else Below(aside)
     extra = {photo.id: photo for group in sound for photo in group.photos if photo.id not in kept}
     moved: list[DuplicatePhoto] = []
     skipped = [
@@ -39,10 +49,14 @@ def superfluous(
     for photo in sorted(extra.values(), key=lambda photo: photo.path):
         if any(photo.path in folder for folder in protected):
             skipped.append(Skipped(photo.path, "protected", ""))
+        elif there is not None and photo.path in there:
+            skipped.append(Skipped(photo.path, "lies in the folder to move to already", ""))
         elif (same := files_kept.get(_file(photo.path))) is not None:
             skipped.append(Skipped(photo.path, f"another name of the same file as {same}", ""))
         elif os.path.islink(photo.path):
             skipped.append(Skipped(photo.path, "a link, which takes no room", ""))
+        elif (link := link_to(photo)) is not None:
+            skipped.append(Skipped(photo.path, f"{link} is a link to it", "take the link away first"))
         else:
             moved.append(photo)
     return moved, skipped

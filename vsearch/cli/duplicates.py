@@ -133,7 +133,7 @@ def duplicates(
             if moving:
                 _move(tidying, groups, move_to, protect or [], yes, as_json)
             else:
-                _print(groups, as_json=as_json, paths=paths, null=null)
+                _print(tidying, groups, as_json=as_json, paths=paths, null=null)
 
 
 def _find(
@@ -162,17 +162,19 @@ def _find(
     return groups
 
 
-def _print(groups: Sequence[DuplicateGroup], *, as_json: bool, paths: bool, null: bool) -> None:
+def _print(
+    tidying: Duplicates, groups: Sequence[DuplicateGroup], *, as_json: bool, paths: bool, null: bool
+) -> None:
     from vsearch.render.duplicates import groups_table
-    from vsearch.render.text import console
+    from vsearch.render.text import console, print_skipped
 
     if as_json:
         for group in groups:
             print(json.dumps(group.as_json()))
     elif paths or null:
-        kept = {group.keep for group in groups}
-        extra = dict.fromkeys(p.path for group in groups for p in group.photos if p.id not in kept)
-        sys.stdout.write("".join(path + ("\0" if null else "\n") for path in extra))
+        extra, stay = tidying.superfluous(groups)
+        sys.stdout.write("".join(photo.path + ("\0" if null else "\n") for photo in extra))
+        print_skipped(stay)
     else:
         console(sys.stdout).print(groups_table(groups))
 
