@@ -47,17 +47,21 @@ function go(change, replace = false) {
   return render();
 }
 
-async function guarded(work) {
+// tell(text): says what went wrong, where it can be seen.
+async function guarded(work, tell = say) {
   try {
     return await work();
   } catch (error) {
     if (error.name === "AbortError") return null;
     if (error instanceof Refused && error.status === 401) return askForToken();
     if (error instanceof Refused && error.word === "picture-dropped" && (await sendAgain())) return work();
-    say(error.message);
+    tell(error.message);
     return null;
   }
 }
+
+// The large view is before everything else.
+const sayInFront = (text) => (viewer.dialog.open ? viewer.say(text) : say(text));
 
 async function sendAgain() {
   const lost = [...state.image, ...state.minus].filter((name) => name.startsWith("picture:"));
@@ -76,7 +80,7 @@ async function render(back = false) {
   if (!same) leave(); // first: what follows moves the photos
   showFilters();
   showPictures();
-  if (state.photo) guarded(() => viewer.open(state.photo));
+  if (state.photo) guarded(() => viewer.open(state.photo), sayInFront);
   else viewer.close();
   if (same) return;
   shown = resultsKey(state);
@@ -212,7 +216,7 @@ const shelf = () => ({ photos: grid, duplicates, map })[viewOf(state)];
 const joined = (names, name) => [...new Set([...names, name])].slice(-mostPictures);
 
 function addMinus(id) {
-  if (!isQuery(state)) return say("Pick a picture to be like first; then others to be unlike.");
+  if (!isQuery(state)) return sayInFront("Pick a picture to be like first; then others to be unlike.");
   return go({ minus: joined(state.minus, id), photo: "" });
 }
 
@@ -230,14 +234,14 @@ async function closeViewer(id) {
 async function chooseRegion(name) {
   await guarded(async () => {
     const known = sent.get(name) || (name.startsWith("picture:") ? null : (await call(`photos/${name}`)).facts);
-    if (!known) return say("Drop the picture here again to choose a region of it.");
+    if (!known) return sayInFront("Drop the picture here again to choose a region of it.");
     viewer.close();
     const source = known.url || original(name);
     const region = await cropper.choose(source, known.width, known.height, name === state.image[0] ? state.crop : "");
     if (region === null) return render();
     const others = name === state.image[0] ? state.image : [name];
     return go({ image: others, minus: others.length > 1 ? state.minus : [], crop: region, photo: "", text: "" });
-  });
+  }, sayInFront);
 }
 
 async function searchBy(files) {

@@ -10,6 +10,7 @@ export class Viewer {
   // act(what, id): what is "similar", "crop", "plus", "minus", "previous", "next" or "close".
   constructor(act) {
     this.dialog = byId("viewer");
+    this.original = byId("original");
     this.id = "";
     this.dialog.addEventListener("click", (event) => {
       const what = event.target.closest("[data-act]")?.dataset.act;
@@ -26,21 +27,51 @@ export class Viewer {
   }
 
   async open(id) {
+    if (this.id !== id) this.clear();
     this.id = id;
+    this.say("");
     const large = byId("large");
     large.src = thumbnail(id); // at once; the whole picture when it has come
     if (!this.dialog.open) this.dialog.showModal();
-    const photo = await call(`photos/${id}`);
+    const photo = await call(`photos/${id}`).catch((error) => {
+      if (this.id === id) throw error;
+    });
     if (this.id !== id) return;
     const name = nameOf(photo.path);
     byId("name").textContent = large.alt = name;
     byId("facts").replaceChildren(...facts(photo));
-    byId("original").href = original(id);
+    for (const part of ["name", "facts"]) byId(part).style.minHeight = "";
+    this.original.href = original(id);
     if (!shownInBrowsers.has(photo.facts?.format)) return;
     const whole = new Image();
     whole.src = original(id);
     await whole.decode().catch(() => null);
     if (this.id === id && whole.naturalWidth) large.src = whole.src;
+  }
+
+  // What goes wrong with this photo is said here: the page's own words are behind the dialog.
+  say(text) {
+    byId("viewer-error").textContent = text;
+  }
+
+  // Nothing of the photo before is said of the next. Its room is kept, so that no button moves under the pointer.
+  clear() {
+    for (const part of ["name", "facts"]) {
+      byId(part).style.minHeight = `${byId(part).offsetHeight}px`;
+      byId(part).replaceChildren();
+    }
+    byId("large").alt = "";
+    this.withoutOriginal();
+  }
+
+  withoutOriginal() {
+    this.leave(this.original);
+    this.original.removeAttribute("href");
+  }
+
+  // Keys come only to what has the focus, so what is about to lose it hands it on.
+  leave(element) {
+    if (document.activeElement === element) this.dialog.querySelector("[data-act=similar]").focus();
   }
 
   close() {
