@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+
 import vsearch
+from tests import album
 from tests.server.tab import NEEDS_CHROMIUM, Tab, playwright
 from tests.serving import Server
 
@@ -42,3 +47,45 @@ def test_the_large_view_never_tells_of_another_photo(
 def test_an_address_of_no_photo(tab: Tab) -> None:
     tab.page.goto(f"{tab.url}/?photo=99999")
     playwright.expect(tab.page.locator("#viewer [role=alert]")).to_contain_text("there is no photo 99999")
+
+
+def test_a_region_of_what_browsers_cannot_show(
+    browser: playwright.Browser, index: vsearch.Index, photos: Path
+) -> None:
+    index.add(album.write(photos / "scan.tiff", 700))
+    with Server(index.path) as server:
+        tab = Tab(browser, server.url)
+        image = tab.page.locator("#crop-image")
+        tab.cards().first.locator(".pick").press("v")
+        playwright.expect(tab.page.locator("#name")).to_have_text("scan.tiff")
+        tab.page.get_by_role("button", name="Search a region").click()
+        playwright.expect(image).to_have_js_property("naturalWidth", 96)
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_url(re.compile(r"crop=24,16,48,32"))
+        tab.found()
+        tab.drop(album.write(photos.parent / "upload.tiff", 701))
+        chip = tab.page.locator("#pictures img")
+        playwright.expect(chip).to_have_js_property("naturalWidth", 96)
+        tab.page.get_by_role("button", name="Region").click()
+        playwright.expect(image).to_have_js_property("naturalWidth", 96)
+        tab.context.close()
+
+
+def test_a_region_of_a_photo_whose_file_is_gone(browser: playwright.Browser, index: vsearch.Index) -> None:
+    first, second = index.page(limit=2, newest=True)
+    os.remove(index.path_of(first))
+    with Server(index.path) as server:
+        tab = Tab(browser, f"{server.url}/?image={first.id}&photo={first.id}")
+        region = tab.page.get_by_role("button", name="Search a region")
+        said = tab.page.locator("#viewer [role=alert]")
+        playwright.expect(said).to_contain_text("no region of it can be searched")
+        playwright.expect(region).to_be_disabled()
+        playwright.expect(tab.page.get_by_role("link", name="Original")).to_have_count(0)
+        tab.page.keyboard.press("Escape")
+        tab.page.get_by_role("button", name="Region").click()
+        playwright.expect(tab.page.locator("#summary")).to_contain_text("no region of it can be searched")
+        playwright.expect(tab.page.locator("#cropper")).to_be_hidden()
+        tab.page.goto(f"{server.url}/?photo={second.id}")
+        playwright.expect(tab.page.get_by_role("link", name="Original")).to_be_visible()
+        playwright.expect(region).to_be_enabled()
+        tab.context.close()

@@ -1,7 +1,7 @@
 // The page: the address says what to show, and every choice changes the address.
 
 import { Adding } from "./adding.js";
-import { call, login, original, post, Refused, send, thumbnail } from "./api.js";
+import { call, login, needFile, original, post, Refused, send, shownInBrowsers, thumbnail } from "./api.js";
 import { Cropper } from "./crop.js";
 import { Duplicates } from "./duplicates.js";
 import { Grid } from "./grid.js";
@@ -179,7 +179,7 @@ function showPictures() {
 
 function chip(name, sign, first) {
   const picture = Object.assign(document.createElement("img"), {
-    src: sent.get(name)?.url || thumbnail(name),
+    src: shownInBrowsers.has(sent.get(name)?.format) ? sent.get(name).url : thumbnail(name),
     alt: sign === "plus" ? "Like this picture" : "Unlike this picture",
   });
   const row = Object.assign(document.createElement("div"), { className: "row" });
@@ -233,11 +233,14 @@ async function closeViewer(id) {
 
 async function chooseRegion(name) {
   await guarded(async () => {
-    const known = sent.get(name) || (name.startsWith("picture:") ? null : (await call(`photos/${name}`)).facts);
+    const uploaded = name.startsWith("picture:");
+    const known = sent.get(name) || (uploaded ? null : (await call(`photos/${name}`)).facts);
     if (!known) return sayInFront("Drop the picture here again to choose a region of it.");
+    if (!uploaded) await needFile(name);
     viewer.close();
-    const source = known.url || original(name);
-    const region = await cropper.choose(source, known.width, known.height, name === state.image[0] ? state.crop : "");
+    const small = thumbnail(name);
+    const source = shownInBrowsers.has(known.format) ? known.url || original(name) : small;
+    const region = await cropper.choose({ ...known, source, small }, name === state.image[0] ? state.crop : "");
     if (region === null) return render();
     const others = name === state.image[0] ? state.image : [name];
     return go({ image: others, minus: others.length > 1 ? state.minus : [], crop: region, photo: "", text: "" });

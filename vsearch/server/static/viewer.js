@@ -1,16 +1,16 @@
 // One photo, large, with what is known about it.
 
-import { call, original, thumbnail } from "./api.js";
+import { call, needFile, original, shownInBrowsers, thumbnail } from "./api.js";
 import { nameOf } from "./grid.js";
 
 const byId = (id) => document.getElementById(id);
-const shownInBrowsers = new Set(["JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP"]);
 
 export class Viewer {
   // act(what, id): what is "similar", "crop", "plus", "minus", "previous", "next" or "close".
   constructor(act) {
     this.dialog = byId("viewer");
     this.original = byId("original");
+    this.region = this.dialog.querySelector("[data-act=crop]");
     this.id = "";
     this.dialog.addEventListener("click", (event) => {
       const what = event.target.closest("[data-act]")?.dataset.act;
@@ -42,11 +42,31 @@ export class Viewer {
     byId("facts").replaceChildren(...facts(photo));
     for (const part of ["name", "facts"]) byId(part).style.minHeight = "";
     this.original.href = original(id);
-    if (!shownInBrowsers.has(photo.facts?.format)) return;
     const whole = new Image();
-    whole.src = original(id);
-    await whole.decode().catch(() => null);
-    if (this.id === id && whole.naturalWidth) large.src = whole.src;
+    if (shownInBrowsers.has(photo.facts?.format)) {
+      whole.src = original(id);
+      await whole.decode().catch(() => null);
+    }
+    if (this.id !== id) return;
+    if (whole.naturalWidth) large.src = whole.src;
+    else await this.check(id);
+  }
+
+  // The thumbnail is all that is shown: is it all that is left?
+  async check(id) {
+    try {
+      await needFile(id);
+    } catch (error) {
+      if (this.id !== id) return;
+      if (error.status === 410) this.withoutFile();
+      throw error;
+    }
+  }
+
+  withoutFile() {
+    this.withoutOriginal();
+    this.leave(this.region);
+    this.region.disabled = true;
   }
 
   // What goes wrong with this photo is said here: the page's own words are behind the dialog.
@@ -62,6 +82,7 @@ export class Viewer {
     }
     byId("large").alt = "";
     this.withoutOriginal();
+    this.region.disabled = false;
   }
 
   withoutOriginal() {
