@@ -78,7 +78,7 @@ async function sendAgain() {
 async function render(back = false) {
   const same = shown === resultsKey(state);
   if (!same) leave(); // first: what follows moves the photos
-  showFilters();
+  showFilters(back);
   showPictures();
   if (state.photo) guarded(() => viewer.open(state.photo), sayInFront);
   else viewer.close();
@@ -265,10 +265,12 @@ async function searchBy(files) {
 
 // -- filters -------------------------------------------------------------------------------------
 
-function showFilters() {
+// all: also the field that somebody may be typing in.
+function showFilters(all = false) {
   const form = byId("filters");
   for (const field of form.querySelectorAll("[name]")) {
-    if (field.name !== "shown" && document.activeElement !== field) field.value = state[field.name] || (field.type === "range" ? "0" : "");
+    if (field.name === "shown" || (!all && document.activeElement === field)) continue;
+    field.value = state[field.name] || (field.type === "range" ? "0" : "");
   }
   form.elements.shown.value = Number(form.elements.min_score.value) || "any";
   byId("text").value = state.text;
