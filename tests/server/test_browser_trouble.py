@@ -89,3 +89,10 @@ def test_a_region_of_a_photo_whose_file_is_gone(browser: playwright.Browser, ind
         playwright.expect(tab.page.get_by_role("link", name="Original")).to_be_visible()
         playwright.expect(region).to_be_enabled()
         tab.context.close()
+
+
+def test_an_upload_that_the_server_has_dropped(tab: Tab) -> None:
+    tab.page.goto(f"{tab.url}/?image=picture:{'0' * 64}")
+    playwright.expect(tab.page.locator("#summary")).to_contain_text("Drop it here again")
+    tab.page.wait_for_load_state("networkidle")
+    playwright.expect(tab.page.locator("#summary")).to_contain_text("Drop it here again")

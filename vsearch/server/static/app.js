@@ -54,7 +54,7 @@ async function guarded(work, tell = say) {
   } catch (error) {
     if (error.name === "AbortError") return null;
     if (error instanceof Refused && error.status === 401) return askForToken();
-    if (error instanceof Refused && error.word === "picture-dropped" && (await sendAgain())) return work();
+    if (error instanceof Refused && error.word === "picture-dropped") return (await sendAgain()) ? work() : null;
     tell(error.message);
     return null;
   }
