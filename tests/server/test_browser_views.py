@@ -152,6 +152,15 @@ def test_filters_by_folder_and_date(browser: playwright.Browser, index: vsearch.
         tab.context.close()
 
 
+def test_one_photo_is_not_photos(browser: playwright.Browser, index: vsearch.Index, photos: Path) -> None:
+    index.add(album.write(photos / "alone" / "one.png", 900))
+    (one,) = index.page(limit=1, newest=True)
+    with Server(index.path) as server:
+        tab = Tab(browser, f"{server.url}/?image={one.id}&under=alone")
+        playwright.expect(tab.page.locator("#summary")).to_have_text(re.compile(r"^1 photo \(\d+ ms\)\.$"))
+        tab.context.close()
+
+
 def test_back_takes_a_filter_out_of_its_field(
     browser: playwright.Browser, index: vsearch.Index, photos: Path
 ) -> None:

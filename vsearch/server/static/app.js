@@ -6,7 +6,7 @@ import { Cropper } from "./crop.js";
 import { Duplicates } from "./duplicates.js";
 import { Grid } from "./grid.js";
 import { PhotoMap } from "./map.js";
-import { Progress } from "./progress.js";
+import { many, Progress } from "./progress.js";
 import { filtersOf, isQuery, read, requestOf, resultsKey, viewOf, write } from "./state.js";
 import { Viewer } from "./viewer.js";
 
@@ -133,7 +133,7 @@ function matches() {
 
 function sayFound({ matches: found, more }) {
   const took = Math.round(performance.now() - started);
-  const count = more ? `The ${found.length} best come first` : `${found.length} photos`;
+  const count = more ? `The ${found.length} best come first` : many(found.length, "photo");
   say(found.length ? `${count} (${took} ms).` : "No photo is that much like it. Lower the least score, or clear filters.");
 }
 
@@ -165,9 +165,9 @@ async function sayHeld(asked) {
   const held = await call("progress");
   progress.showing(held); // what comes in from now on is new
   if (shown !== resultsKey(asked)) return;
-  const waiting = held.pending ? `, ${held.pending.toLocaleString()} changes being published` : "";
+  const waiting = held.pending ? `, ${many(held.pending, "change")} being published` : "";
   const failed = held.failed ? `, ${held.failed.toLocaleString()} could not be read` : "";
-  say(held.photos ? `${held.photos.toLocaleString()} photos${waiting}${failed}. Pick one to see what looks like it.`
+  say(held.photos ? `${many(held.photos, "photo")}${waiting}${failed}. Pick one to see what looks like it.`
     : "The index has no photos yet.");
 }
 
