@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 import vsearch
 from tests import album
 from tests.server.tab import NEEDS_CHROMIUM, Tab, playwright
@@ -96,3 +98,23 @@ def test_an_upload_that_the_server_has_dropped(tab: Tab) -> None:
     playwright.expect(tab.page.locator("#summary")).to_contain_text("Drop it here again")
     tab.page.wait_for_load_state("networkidle")
     playwright.expect(tab.page.locator("#summary")).to_contain_text("Drop it here again")
+
+
+@pytest.mark.parametrize(
+    "wrong", ["image=46&crop=foo", "image=abc", "image=4&min_score=high", "photo=abc", "view=map&minus=-1"]
+)
+def test_an_address_that_says_nothing(tab: Tab, wrong: str) -> None:
+    part = wrong.split("&")[-1]
+    tab.page.goto(f"{tab.url}/?{wrong}")
+    summary = tab.page.locator("#summary")
+    playwright.expect(summary).to_have_text(
+        f"This address asks for something that is not understood: {part}."
+    )
+    tab.page.wait_for_load_state("networkidle")
+    playwright.expect(summary).to_contain_text(part)
+    playwright.expect(tab.page.locator("#viewer")).to_be_hidden()
+    tab.page.get_by_role("link", name="vsearch").click()
+    playwright.expect(summary).to_contain_text("88 photos")
+    tab.page.go_back()
+    playwright.expect(summary).to_contain_text(part)
+    playwright.expect(tab.cards()).to_have_count(0)

@@ -42,7 +42,7 @@ function again() {
 }
 
 function go(change, replace = false) {
-  state = { ...state, ...change };
+  state = { ...state, misread: [], ...change };
   history[replace ? "replaceState" : "pushState"](null, "", write(state));
   return render();
 }
@@ -95,10 +95,17 @@ async function render(back = false) {
   byId("map").hidden = view !== "map";
   if (back && left.has(shown)) return resume(left.get(shown));
   scrollTo(0, 0);
+  if (state.misread.length) return sayMisread();
   if (view === "duplicates") return guarded(() => duplicates.show(state.under));
   if (view === "map") return guarded(() => map.show(filtersOf(state)));
   say("Searching\u2026");
   await guarded(() => grid.restart(isQuery(state) ? matches() : listing()));
+}
+
+function sayMisread() {
+  grid.clear(null);
+  const parts = state.misread.map((pair) => pair.join("="));
+  say(`This address asks for something that is not understood: ${parts.join(", ")}.`);
 }
 
 // What is shown is kept for Back: the last few, each as long as somebody scrolled.
