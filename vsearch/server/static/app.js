@@ -76,13 +76,14 @@ async function sendAgain() {
 // -- what is shown -------------------------------------------------------------------------------
 
 async function render(back = false) {
+  const focused = document.activeElement !== document.body;
   const same = shown === resultsKey(state);
   if (!same) leave(); // first: what follows moves the photos
   showFilters(back);
-  showPictures();
   if (state.photo) guarded(() => viewer.open(state.photo), sayInFront);
   else viewer.close();
   if (same) return;
+  showPictures();
   shown = resultsKey(state);
   started = performance.now();
   const view = viewOf(state);
@@ -94,12 +95,20 @@ async function render(back = false) {
   byId("groups").hidden = view !== "duplicates";
   byId("map").hidden = view !== "map";
   if (back && left.has(shown)) return resume(left.get(shown));
+  if (focused && view === "photos") keepFocus();
   scrollTo(0, 0);
   if (state.misread.length) return sayMisread();
   if (view === "duplicates") return guarded(() => duplicates.show(state.under));
   if (view === "map") return guarded(() => map.show(filtersOf(state)));
   say("Searching\u2026");
   await guarded(() => grid.restart(isQuery(state) ? matches() : listing()));
+}
+
+// The card or button that had the focus goes: Tab goes on at what comes in its place, not at the top of the page.
+function keepFocus() {
+  const at = document.activeElement;
+  const going = at === document.body || byId("results").contains(at) || !at.checkVisibility();
+  if (going) byId("results").focus({ preventScroll: true });
 }
 
 function sayMisread() {
