@@ -210,6 +210,35 @@ def test_back_shows_what_was_left(tab: Tab) -> None:
     assert [url for url in asked if "/photos?" in url] == []
 
 
+@pytest.mark.parametrize("key", ["Enter", "+", "-"])
+def test_tab_goes_on_in_what_was_found(tab: Tab, key: str) -> None:
+    tab.page.goto(f"{tab.url}/?image=5")
+    tab.found()
+    results = tab.page.locator("#results")
+    tab.cards().nth(7).locator(".pick").press(key)
+    tab.page.wait_for_url(re.compile(r"(image|minus)=\d+$"))
+    playwright.expect(results).to_be_focused()
+    tab.page.wait_for_load_state("networkidle")
+    playwright.expect(results).to_be_focused()
+    tab.page.keyboard.press("Tab")
+    playwright.expect(tab.cards().first.locator(".pick")).to_be_focused()
+
+
+def test_focus_is_not_lost_with_the_button_that_had_it(tab: Tab) -> None:
+    tab.page.goto(f"{tab.url}/?image=5&minus=6&photo=7")
+    tab.page.get_by_role("button", name="More like this").press("Enter")
+    results = tab.page.locator("#results")
+    playwright.expect(results).to_be_focused()
+    tab.page.get_by_role("button", name="Region").press("Enter")
+    playwright.expect(tab.page.locator("#crop-area")).to_be_focused()
+    tab.page.keyboard.press("Escape")
+    playwright.expect(tab.page.get_by_role("button", name="Region")).to_be_focused()
+    tab.page.get_by_role("button", name="All photos").press("Enter")
+    playwright.expect(results).to_be_focused()
+    tab.page.go_back()
+    playwright.expect(tab.page.get_by_role("button", name="Region")).to_be_visible()
+
+
 def test_back_from_the_large_view_leaves_the_list_alone(tab: Tab) -> None:
     tab.page.mouse.wheel(0, 800)
     tab.page.wait_for_timeout(300)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import ExifTags, Image
 
 import vsearch
 from tests import album
@@ -148,6 +149,54 @@ def test_filters_by_folder_and_date(browser: playwright.Browser, index: vsearch.
         assert tab.cards().count() == 6
         tab.page.get_by_label("From").fill("2020-01-01")
         playwright.expect(tab.page.locator("#summary")).to_contain_text("No photo")  # none has a date
+        tab.context.close()
+
+
+def test_one_photo_is_not_photos(browser: playwright.Browser, index: vsearch.Index, photos: Path) -> None:
+    index.add(album.write(photos / "alone" / "one.png", 900))
+    (one,) = index.page(limit=1, newest=True)
+    with Server(index.path) as server:
+        tab = Tab(browser, f"{server.url}/?image={one.id}&under=alone")
+        playwright.expect(tab.page.locator("#summary")).to_have_text(re.compile(r"^1 photo \(\d+ ms\)\.$"))
+        tab.context.close()
+
+
+def test_back_takes_a_filter_out_of_its_field(
+    browser: playwright.Browser, index: vsearch.Index, photos: Path
+) -> None:
+    with Server(index.path) as server:
+        tab = Tab(browser, server.url)
+        playwright.expect(tab.cards()).to_have_count(12)
+        tab.page.locator("#filter-button").click()
+        folder = tab.page.get_by_role("textbox", name="Folder")
+        folder.fill("day0")
+        folder.press("Enter")
+        playwright.expect(tab.cards()).to_have_count(6)
+        tab.page.go_back()
+        playwright.expect(tab.cards()).to_have_count(12)
+        playwright.expect(folder).to_be_focused()
+        playwright.expect(folder).to_have_value("")
+        tab.page.get_by_label("From").fill("2020-01-01")
+        tab.page.wait_for_url(re.compile("since=2020-01-01"))
+        assert "under" not in tab.page.url
+        tab.context.close()
+
+
+@pytest.mark.parametrize("width", [412, 320])
+def test_a_long_camera_name_is_no_wider_than_a_phone(
+    browser: playwright.Browser, index: vsearch.Index, photos: Path, width: int
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "OLYMPUS IMAGING CORP."
+    exif[ExifTags.Base.Model] = "SP-820UZ, with a name as long as some phones give themselves"
+    index.add(album.write(photos / "olympus.jpg", 800, exif=exif))
+    with Server(index.path) as server:
+        tab = Tab(browser, server.url, (width, 640), has_touch=True)
+        tab.page.locator("#filter-button").click()
+        playwright.expect(tab.page.locator("#filters option")).to_have_count(2)
+        tab.page.get_by_label("Camera").select_option(index=1)
+        tab.page.wait_for_url(re.compile("camera=OLYMPUS"))
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
         tab.context.close()
 
 

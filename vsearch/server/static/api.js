@@ -21,7 +21,7 @@ export async function call(path, options = {}, again = true) {
         throw error.name === "AbortError" ? error : new Error("the server cannot be reached; is it running?");
       }
     }
-    if (answer?.ok) return answer.status === 204 ? null : answer.json();
+    if (answer?.ok) return [204, 206].includes(answer.status) ? null : answer.json();
     if (answer && !(answer.status === 503 && again && turn < waits.length)) {
       throw new Refused(answer.status, await answer.json().catch(() => ({})));
     }
@@ -46,3 +46,15 @@ export const thumbnail = (name) =>
   name.startsWith("picture:") ? `/api/v1/pictures/${name}` : `/api/v1/photos/${name}/thumbnail`;
 
 export const original = (id) => `/api/v1/photos/${id}/original`;
+
+export const shownInBrowsers = new Set(["JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP"]);
+
+// Fails where the photo's file is gone or has changed: a region is cut out of the file.
+export async function needFile(id) {
+  try {
+    await call(`photos/${id}/original`, { headers: { Range: "bytes=0-0" }, cache: "no-store" });
+  } catch (error) {
+    if (error.status === 410) error.message += ", so no region of it can be searched";
+    throw error;
+  }
+}

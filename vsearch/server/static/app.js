@@ -1,12 +1,12 @@
 // The page: the address says what to show, and every choice changes the address.
 
 import { Adding } from "./adding.js";
-import { call, login, original, post, Refused, send, thumbnail } from "./api.js";
+import { call, login, needFile, original, post, Refused, send, shownInBrowsers, thumbnail } from "./api.js";
 import { Cropper } from "./crop.js";
 import { Duplicates } from "./duplicates.js";
 import { Grid } from "./grid.js";
 import { PhotoMap } from "./map.js";
-import { Progress } from "./progress.js";
+import { many, Progress } from "./progress.js";
 import { filtersOf, isQuery, read, requestOf, resultsKey, viewOf, write } from "./state.js";
 import { Viewer } from "./viewer.js";
 
@@ -42,22 +42,26 @@ function again() {
 }
 
 function go(change, replace = false) {
-  state = { ...state, ...change };
+  state = { ...state, misread: [], ...change };
   history[replace ? "replaceState" : "pushState"](null, "", write(state));
   return render();
 }
 
-async function guarded(work) {
+// tell(text): says what went wrong, where it can be seen.
+async function guarded(work, tell = say) {
   try {
     return await work();
   } catch (error) {
     if (error.name === "AbortError") return null;
     if (error instanceof Refused && error.status === 401) return askForToken();
-    if (error instanceof Refused && error.word === "picture-dropped" && (await sendAgain())) return work();
-    say(error.message);
+    if (error instanceof Refused && error.word === "picture-dropped") return (await sendAgain()) ? work() : null;
+    tell(error.message);
     return null;
   }
 }
+
+// The large view is before everything else.
+const sayInFront = (text) => (viewer.dialog.open ? viewer.say(text) : say(text));
 
 async function sendAgain() {
   const lost = [...state.image, ...state.minus].filter((name) => name.startsWith("picture:"));
@@ -72,13 +76,14 @@ async function sendAgain() {
 // -- what is shown -------------------------------------------------------------------------------
 
 async function render(back = false) {
+  const focused = document.activeElement !== document.body;
   const same = shown === resultsKey(state);
   if (!same) leave(); // first: what follows moves the photos
-  showFilters();
-  showPictures();
-  if (state.photo) guarded(() => viewer.open(state.photo));
+  showFilters(back);
+  if (state.photo) guarded(() => viewer.open(state.photo), sayInFront);
   else viewer.close();
   if (same) return;
+  showPictures();
   shown = resultsKey(state);
   started = performance.now();
   const view = viewOf(state);
@@ -90,11 +95,26 @@ async function render(back = false) {
   byId("groups").hidden = view !== "duplicates";
   byId("map").hidden = view !== "map";
   if (back && left.has(shown)) return resume(left.get(shown));
+  if (focused && view === "photos") keepFocus();
   scrollTo(0, 0);
+  if (state.misread.length) return sayMisread();
   if (view === "duplicates") return guarded(() => duplicates.show(state.under));
   if (view === "map") return guarded(() => map.show(filtersOf(state)));
   say("Searching\u2026");
   await guarded(() => grid.restart(isQuery(state) ? matches() : listing()));
+}
+
+// The card or button that had the focus goes: Tab goes on at what comes in its place, not at the top of the page.
+function keepFocus() {
+  const at = document.activeElement;
+  const going = at === document.body || byId("results").contains(at) || !at.checkVisibility();
+  if (going) byId("results").focus({ preventScroll: true });
+}
+
+function sayMisread() {
+  grid.clear(null);
+  const parts = state.misread.map((pair) => pair.join("="));
+  say(`This address asks for something that is not understood: ${parts.join(", ")}.`);
 }
 
 // What is shown is kept for Back: the last few, each as long as somebody scrolled.
@@ -129,7 +149,7 @@ function matches() {
 
 function sayFound({ matches: found, more }) {
   const took = Math.round(performance.now() - started);
-  const count = more ? `The ${found.length} best come first` : `${found.length} photos`;
+  const count = more ? `The ${found.length} best come first` : many(found.length, "photo");
   say(found.length ? `${count} (${took} ms).` : "No photo is that much like it. Lower the least score, or clear filters.");
 }
 
@@ -161,9 +181,9 @@ async function sayHeld(asked) {
   const held = await call("progress");
   progress.showing(held); // what comes in from now on is new
   if (shown !== resultsKey(asked)) return;
-  const waiting = held.pending ? `, ${held.pending.toLocaleString()} changes being published` : "";
+  const waiting = held.pending ? `, ${many(held.pending, "change")} being published` : "";
   const failed = held.failed ? `, ${held.failed.toLocaleString()} could not be read` : "";
-  say(held.photos ? `${held.photos.toLocaleString()} photos${waiting}${failed}. Pick one to see what looks like it.`
+  say(held.photos ? `${many(held.photos, "photo")}${waiting}${failed}. Pick one to see what looks like it.`
     : "The index has no photos yet.");
 }
 
@@ -175,7 +195,7 @@ function showPictures() {
 
 function chip(name, sign, first) {
   const picture = Object.assign(document.createElement("img"), {
-    src: sent.get(name)?.url || thumbnail(name),
+    src: shownInBrowsers.has(sent.get(name)?.format) ? sent.get(name).url : thumbnail(name),
     alt: sign === "plus" ? "Like this picture" : "Unlike this picture",
   });
   const row = Object.assign(document.createElement("div"), { className: "row" });
@@ -212,7 +232,7 @@ const shelf = () => ({ photos: grid, duplicates, map })[viewOf(state)];
 const joined = (names, name) => [...new Set([...names, name])].slice(-mostPictures);
 
 function addMinus(id) {
-  if (!isQuery(state)) return say("Pick a picture to be like first; then others to be unlike.");
+  if (!isQuery(state)) return sayInFront("Pick a picture to be like first; then others to be unlike.");
   return go({ minus: joined(state.minus, id), photo: "" });
 }
 
@@ -229,15 +249,18 @@ async function closeViewer(id) {
 
 async function chooseRegion(name) {
   await guarded(async () => {
-    const known = sent.get(name) || (name.startsWith("picture:") ? null : (await call(`photos/${name}`)).facts);
-    if (!known) return say("Drop the picture here again to choose a region of it.");
+    const uploaded = name.startsWith("picture:");
+    const known = sent.get(name) || (uploaded ? null : (await call(`photos/${name}`)).facts);
+    if (!known) return sayInFront("Drop the picture here again to choose a region of it.");
+    if (!uploaded) await needFile(name);
     viewer.close();
-    const source = known.url || original(name);
-    const region = await cropper.choose(source, known.width, known.height, name === state.image[0] ? state.crop : "");
+    const small = thumbnail(name);
+    const source = shownInBrowsers.has(known.format) ? known.url || original(name) : small;
+    const region = await cropper.choose({ ...known, source, small }, name === state.image[0] ? state.crop : "");
     if (region === null) return render();
     const others = name === state.image[0] ? state.image : [name];
     return go({ image: others, minus: others.length > 1 ? state.minus : [], crop: region, photo: "", text: "" });
-  });
+  }, sayInFront);
 }
 
 async function searchBy(files) {
@@ -258,10 +281,12 @@ async function searchBy(files) {
 
 // -- filters -------------------------------------------------------------------------------------
 
-function showFilters() {
+// all: also the field that somebody may be typing in.
+function showFilters(all = false) {
   const form = byId("filters");
   for (const field of form.querySelectorAll("[name]")) {
-    if (field.name !== "shown" && document.activeElement !== field) field.value = state[field.name] || (field.type === "range" ? "0" : "");
+    if (field.name === "shown" || (!all && document.activeElement === field)) continue;
+    field.value = state[field.name] || (field.type === "range" ? "0" : "");
   }
   form.elements.shown.value = Number(form.elements.min_score.value) || "any";
   byId("text").value = state.text;

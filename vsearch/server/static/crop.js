@@ -23,10 +23,15 @@ export class Cropper {
   }
 
   // The chosen region as "x,y,width,height" in the picture's pixels; "" for the whole, null for no choice.
-  choose(source, width, height, region) {
+  // source: what to show; small: what to show where that cannot be.
+  choose({ source, small, width, height }, region) {
     [this.width, this.height] = [width, height];
     const [x, y, w, h] = region ? region.split(",").map(Number) : [width / 4, height / 4, width / 2, height / 2];
     this.box = { x: x / width, y: y / height, w: w / width, h: h / height };
+    this.image.onerror = () => {
+      this.image.onerror = null;
+      this.image.src = small;
+    };
     this.image.src = source;
     this.draw();
     this.dialog.showModal();

@@ -2,6 +2,7 @@
 
 import { call, post, thumbnail } from "./api.js";
 import { nameOf } from "./grid.js";
+import { many } from "./progress.js";
 
 const perPage = 50;
 const words = { keep: "keep this", "not-duplicates": "not duplicates" };
@@ -50,7 +51,7 @@ export class Duplicates {
     if (this.within) asked.set("within", this.within);
     const page = await call(`duplicates?${asked}`);
     if (turn !== this.turn) return;
-    this.say(page.total ? `${page.total} groups of photos that are one picture.` : "No duplicates.");
+    this.say(page.total ? `${many(page.total, "group")} of photos that are one picture.` : "No duplicates.");
     this.place.append(...page.groups.map((group) => this.group(group)));
     const next = offset + page.groups.length;
     if (next >= page.total) return;
@@ -76,8 +77,7 @@ export class Duplicates {
       return made("li", {}, button("Undo", `Undo: ${text}`, () => this.trying(() => this.undo(id))), text);
     });
     const list = made("ul", { className: "decided" }, ...rows);
-    const count = `${rows.length} decision${rows.length === 1 ? "" : "s"}`;
-    return made("details", {}, made("summary", { textContent: count }), list);
+    return made("details", {}, made("summary", { textContent: many(rows.length, "decision") }), list);
   }
 
   group(group) {

@@ -3,6 +3,7 @@
 import { call, thumbnail } from "./api.js";
 import { nameOf } from "./grid.js";
 import { Plane } from "./plane.js";
+import { many } from "./progress.js";
 
 const byId = (id) => document.getElementById(id);
 const least = 12; // CSS pixels from which on a photo is more than a dot
@@ -28,7 +29,7 @@ export class PhotoMap {
     const found = await call(`map?${new URLSearchParams(filters)}`);
     if (byId("map").hidden) return; // another view was chosen meanwhile
     const text = JSON.stringify(found.ids);
-    this.told = found.ids.length ? `${found.ids.length.toLocaleString()} photos; those that look alike lie close together.`
+    this.told = found.ids.length ? `${many(found.ids.length, "photo")}; those that look alike lie close together.`
       : Object.keys(filters).length ? "No photo passes the filters." : "The index has no photos yet.";
     this.say(this.told);
     if (this.text === text) return this.plane.resize();

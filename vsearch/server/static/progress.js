@@ -5,7 +5,7 @@ import { call } from "./api.js";
 const byId = (id) => document.getElementById(id);
 const [soon, later] = [700, 5000]; // ms
 const stale = 30_000; // ms without a change, after which unpublished changes are nobody's work under way
-const many = (count, what) => `${count.toLocaleString()} ${what}${count === 1 ? "" : "s"}`;
+export const many = (count, what) => `${count.toLocaleString()} ${what}${count === 1 ? "" : "s"}`;
 
 export class Progress {
   // fresh(): show what has come in.

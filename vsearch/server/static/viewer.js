@@ -1,15 +1,16 @@
 // One photo, large, with what is known about it.
 
-import { call, original, thumbnail } from "./api.js";
+import { call, needFile, original, shownInBrowsers, thumbnail } from "./api.js";
 import { nameOf } from "./grid.js";
 
 const byId = (id) => document.getElementById(id);
-const shownInBrowsers = new Set(["JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP"]);
 
 export class Viewer {
   // act(what, id): what is "similar", "crop", "plus", "minus", "previous", "next" or "close".
   constructor(act) {
     this.dialog = byId("viewer");
+    this.original = byId("original");
+    this.region = this.dialog.querySelector("[data-act=crop]");
     this.id = "";
     this.dialog.addEventListener("click", (event) => {
       const what = event.target.closest("[data-act]")?.dataset.act;
@@ -26,21 +27,72 @@ export class Viewer {
   }
 
   async open(id) {
+    if (this.id !== id) this.clear();
     this.id = id;
+    this.say("");
     const large = byId("large");
     large.src = thumbnail(id); // at once; the whole picture when it has come
     if (!this.dialog.open) this.dialog.showModal();
-    const photo = await call(`photos/${id}`);
+    const photo = await call(`photos/${id}`).catch((error) => {
+      if (this.id === id) throw error;
+    });
     if (this.id !== id) return;
     const name = nameOf(photo.path);
     byId("name").textContent = large.alt = name;
     byId("facts").replaceChildren(...facts(photo));
-    byId("original").href = original(id);
-    if (!shownInBrowsers.has(photo.facts?.format)) return;
+    for (const part of ["name", "facts"]) byId(part).style.minHeight = "";
+    this.original.href = original(id);
     const whole = new Image();
-    whole.src = original(id);
-    await whole.decode().catch(() => null);
-    if (this.id === id && whole.naturalWidth) large.src = whole.src;
+    if (shownInBrowsers.has(photo.facts?.format)) {
+      whole.src = original(id);
+      await whole.decode().catch(() => null);
+    }
+    if (this.id !== id) return;
+    if (whole.naturalWidth) large.src = whole.src;
+    else await this.check(id);
+  }
+
+  // The thumbnail is all that is shown: is it all that is left?
+  async check(id) {
+    try {
+      await needFile(id);
+    } catch (error) {
+      if (this.id !== id) return;
+      if (error.status === 410) this.withoutFile();
+      throw error;
+    }
+  }
+
+  withoutFile() {
+    this.withoutOriginal();
+    this.leave(this.region);
+    this.region.disabled = true;
+  }
+
+  // What goes wrong with this photo is said here: the page's own words are behind the dialog.
+  say(text) {
+    byId("viewer-error").textContent = text;
+  }
+
+  // Nothing of the photo before is said of the next. Its room is kept, so that no button moves under the pointer.
+  clear() {
+    for (const part of ["name", "facts"]) {
+      byId(part).style.minHeight = `${byId(part).offsetHeight}px`;
+      byId(part).replaceChildren();
+    }
+    byId("large").alt = "";
+    this.withoutOriginal();
+    this.region.disabled = false;
+  }
+
+  withoutOriginal() {
+    this.leave(this.original);
+    this.original.removeAttribute("href");
+  }
+
+  // Keys come only to what has the focus, so what is about to lose it hands it on.
+  leave(element) {
+    if (document.activeElement === element) this.dialog.querySelector("[data-act=similar]").focus();
   }
 
   close() {
