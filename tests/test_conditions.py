@@ -115,6 +115,28 @@ def test_a_full_disk_costs_nothing(small_disk: Path, photos: Path, toy_encoder: 
     safety.assert_sound(index.path)
 
 
+def test_a_disk_that_is_full_while_chroma_writes_is_called_so(
+    small_disk: Path, photos: Path, toy_encoder: Path
+) -> None:
+    index = vsearch.Index.create(small_disk / "index", encoder=toy_encoder)
+    index.add(photos)
+    album.write_album(photos, 60, first=50)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vsearch.updates.finish", lambda index: None)
+        index.add(photos)  # all is committed, nothing published
+    errors = set()
+    for room in range(50, 1200, 150):
+        size = shutil.disk_usage(small_disk).used + room * 1024
+        subprocess.run(["mount", "-o", f"remount,size={size}", small_disk], check=True)
+        done = safety.run("sync", "--index", index.path)
+        errors.add(done.stderr.partition(":")[2])
+        if done.returncode == 0:
+            break
+        assert "is full; free some space" in done.stderr, done.stderr
+        assert safety.assert_answers(index.path) >= 12
+    assert any("chroma/" in error for error in errors)
+
+
 @pytest.mark.parametrize("graph", [False, True])
 def test_a_read_only_index_answers_and_refuses_changes(
     index: vsearch.Index, photos: Path, graph: bool, monkeypatch: pytest.MonkeyPatch

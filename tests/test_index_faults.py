@@ -183,3 +183,38 @@ def test_what_is_no_picture_is_refused(index: vsearch.Index, picture: Any) -> No
 def test_recall_at_none_means_nothing(index: vsearch.Index) -> None:
     with pytest.raises(vsearch.UsageError, match="k must be at least 1"):
         index.evaluate(k=0)
+
+
+def test_one_picture_is_no_list_of_pictures(index: vsearch.Index, photos: Path) -> None:
+    photo = photos / "day0/photo000.png"
+    for given in (photo, str(photo), photo.read_bytes(), next(index.photos())):
+        for name in ("minus", "images"):
+            with pytest.raises(vsearch.UsageError, match=rf"{name} is a list of pictures"):
+                index.query(photo, **{name: given})
+
+
+@pytest.mark.parametrize("options", [{"min_score": "a"}, {"min_match": "a"}, {"min_score": float("nan")}])
+def test_bounds_are_numbers(index: vsearch.Index, photos: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(vsearch.UsageError, match="lies between"):
+        index.query(photos / "day0/photo000.png", **options)
+
+
+def test_what_is_no_path_is_refused(index: vsearch.Index, photos: Path) -> None:
+    for names in ((3,), (None,), ()):
+        with pytest.raises(vsearch.UsageError, match=r"path; received|name photos"):
+            index.add(*names)
+    with pytest.raises(vsearch.IndexNotFound, match="make one with"):
+        vsearch.Index.open(photos / "day0/photo000.png")
+    (photos / "dangling.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(vsearch.UsageError, match=r"dangling\.jpg: no such file"):
+        index.add(photos / "dangling.jpg")
+
+
+def test_a_photo_that_is_left_out_is_not_added_for_a_day(index: vsearch.Index, photos: Path) -> None:
+    new = album.write(photos / "raw" / "new.png", 81)
+    index = vsearch.Index.build(index.path, [photos], exclude=["raw/*"])
+    with pytest.raises(vsearch.UsageError, match=r"left out by the index's --exclude \(raw/\*\)"):
+        index.add(new)
+    elsewhere = album.write(photos.parent / "raw" / "new.png", 82)
+    assert index.add(elsewhere).added == 1  # no walk comes there, so nothing is left out
+    assert (index.sync().removed, index.sync().withheld) == (0, 0)

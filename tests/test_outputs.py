@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 import vsearch
@@ -115,3 +116,26 @@ def test_a_deleted_working_directory_is_no_bug(tmp_path: Path) -> None:
     run = f"cd {tmp_path}/gone && rmdir ../gone && PYTHONPATH={ROOT} {sys.executable} -m vsearch status"
     done = subprocess.run(["sh", "-c", run], capture_output=True, text=True)
     assert done.returncode == 2 and "working directory was deleted" in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_names_come_out_in_any_encoding_of_the_terminal(
+    index: vsearch.Index, photos: Path, encoding: str
+) -> None:
+    shown = Path(os.fsdecode(os.fsencode(photos) + "/e\u0301-日本.png".encode()))
+    raw = Path(os.fsdecode(os.fsencode(photos) + b"/raw-\xff.png"))
+    for path in (shown, raw):
+        path.write_bytes((photos / "day0/photo000.png").read_bytes())
+    index.sync()
+    variables = {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+
+    def asked(*options: str) -> subprocess.CompletedProcess[bytes]:
+        line = [sys.executable, "-m", "vsearch", "query", str(shown), "--index", str(index.path), *options]
+        return subprocess.run(line, env={**os.environ, **variables}, capture_output=True, check=False)
+
+    table, listed = asked("-k", "3"), asked("-k", "3", "-0")
+    assert (table.returncode, table.stderr) == (0, b"")
+    assert {os.fsencode(path) for path in (shown, raw)} < set(listed.stdout.split(b"\0"))
+    duplicates = [sys.executable, "-m", "vsearch", "duplicates", "--index", str(index.path), "--paths"]
+    done = subprocess.run(duplicates, env={**os.environ, **variables}, capture_output=True, check=False)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 2

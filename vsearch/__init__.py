@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vsearch.client import Client, connect
     from vsearch.errors import (
+        ClusterError,
         CollectionError,
         EncoderError,
         EncoderMismatch,
@@ -51,6 +52,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __version__ = "0.1.0"
 __all__ = [
     "Client",
+    "ClusterError",
     "CollectionError",
     "DuplicateGroup",
     "DuplicateMember",

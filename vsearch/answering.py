@@ -19,7 +19,7 @@ from vsearch.kinds import Seen
 from vsearch.nearest import ONCE_BYTES, SCAN_BYTES, Graph, Nearest, Scan, Slices
 from vsearch.opened import OpenIndex
 from vsearch.published import generations_of
-from vsearch.question import Asked, Asker, Crop, Picture, Question, Weighted
+from vsearch.question import Asked, Asker, Crop, Picture, Question, Weighted, several
 from vsearch.records import Answer, Match, Photo, Result
 from vsearch.search import Searcher, Wanted
 from vsearch.segmentrows import StoredRows
@@ -98,10 +98,10 @@ class Answering(OpenIndex):
             UsageError: what is asked makes no sense, or the index has no photos.
             EncoderError: the encoder has no text half.
         """
-        pictures = [*([] if image is None else [image]), *images]
+        pictures = [*([] if image is None else [image]), *several(images, "images")]
         asked = Asked(
             plus=_weighted(pictures, weights, "weights"),
-            minus=_weighted(minus, minus_weights, "minus_weights"),
+            minus=_weighted(several(minus, "minus"), minus_weights, "minus_weights"),
             text=text,
             text_weight=text_weight,
             crop=crop,

@@ -12,7 +12,7 @@ import httpx
 from vsearch import errors, files, images, sending, wire
 from vsearch.filters import Day, day_text
 from vsearch.photomap import PhotoMap
-from vsearch.question import Crop, Picture
+from vsearch.question import Crop, Picture, several
 from vsearch.records import (
     DuplicateGroup,
     EncoderInfo,
@@ -119,10 +119,10 @@ class Client:
 
         A path is one of this machine: the file is sent.  A :class:`Photo` is sent as its id.
         """
-        pictures = [*([] if image is None else [image]), *images]
+        pictures = [*([] if image is None else [image]), *several(images, "images")]
         request = {
             "images": [self._name(picture) for picture in pictures],
-            "minus": [self._name(picture) for picture in minus],
+            "minus": [self._name(picture) for picture in several(minus, "minus")],
             "weights": None if weights is None else list(weights),
             "minus_weights": None if minus_weights is None else list(minus_weights),
             "text": text,

@@ -178,7 +178,7 @@ class IndexDirectory:
             data = self.settings_file.read_bytes()
             self._check_version(json.loads(data))  # first: another version may seal in another way
             fields = durable.unsealed(data)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             self.refuse_headless()
             inside = self.path / NAME
             remedy = (

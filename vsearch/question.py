@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from vsearch import containment, files, hashing, images
 from vsearch.catalog import Catalog
@@ -227,6 +228,17 @@ class Asker:
                 "the encoder gave numbers that are not finite for the query; use another encoder or picture"
             )
         return normalised(vector[np.newaxis])[0] if self._settings.metric == "cosine" else vector
+
+
+def several(pictures: Sequence[Picture], name: str) -> Sequence[Picture]:
+    """``pictures``, which must not be one: each letter of a path would be a picture.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike | Photo | Image.Image):
+        raise UsageError(f"{name} is a list of pictures; put this one in brackets: {name}=[...]")
+    return pictures
 
 
 def box_of(crop: Crop, size: tuple[int, int]) -> images.Box:

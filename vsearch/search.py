@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 import numpy.typing as npt
@@ -273,10 +273,15 @@ def _pool_size(dimension: int) -> int:
 def _check(wanted: Wanted) -> None:
     if wanted.k is not None and not (isinstance(wanted.k, Integral) and wanted.k >= 1):
         raise UsageError(f"k must be at least 1, and a whole number; received {wanted.k!r}")
-    if wanted.min_score is not None and not -1 <= wanted.min_score <= 1:
-        raise UsageError(f"a score lies between -1 and 1; received min-score {wanted.min_score}")
-    if wanted.min_match is not None and not 0 <= wanted.min_match <= 1:
-        raise UsageError(f"a probability lies between 0 and 1; received min-match {wanted.min_match}")
+    if not _lies(wanted.min_score, -1):
+        raise UsageError(f"a score lies between -1 and 1; received min-score {wanted.min_score!r}")
+    if not _lies(wanted.min_match, 0):
+        raise UsageError(f"a probability lies between 0 and 1; received min-match {wanted.min_match!r}")
+
+
+def _lies(given: float | None, least: float) -> bool:
+    """Whether ``given`` is a number from ``least`` to 1, or nothing."""
+    return given is None or (isinstance(given, Real) and least <= given <= 1)
 
 
 def _kept(matches: Sequence[Match], wanted: Wanted) -> Answer:

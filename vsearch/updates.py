@@ -66,6 +66,7 @@ def add(
     total = count(photos, index.settings.exclude)
     tally = Tally()
     sources = _sources(photos, index.settings.exclude)
+    _refuse_excluded(index, sources)
     sweep(index.directory, index.catalog)
     index = _with_roots(index, sources)
     run = Run(index, tally, retry_failed=retry_failed, read_all=read_all)
@@ -298,12 +299,31 @@ def _source(path: str | os.PathLike[str]) -> Source:
     try:
         file = files.stat_file(given)
     except PhotoError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"{os.fspath(path)}: {error.reason}; {error.remedy}") from error
     return file.root, file.path
+
+
+def _refuse_excluded(index: Writable, sources: Iterable[Source]) -> None:
+    """A photo that walks leave out would go again with the next ``sync``."""
+    settings = index.settings
+    for number, root in enumerate(index.directory.roots(settings)):
+        for folder, name in sources if number not in settings.unwalked else ():
+            path = files.absolute(folder, name or "")
+            relative = os.path.relpath(path, root)
+            if name is None or not Path(path).is_relative_to(root) or not files.is_walked(relative):
+                continue
+            if files.is_left_out(relative, settings.exclude):
+                globs = " ".join(settings.exclude)
+                raise UsageError(
+                    f"{path} is left out by the index's --exclude ({globs}); move it, or give "
+                    "`vsearch build-index` another --exclude"
+                )
 
 
 def _refuse_no_path(path: str | os.PathLike[str]) -> None:
     """An empty path, of an unset variable in a shell, must not stand for the working directory."""
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"a photo or folder is named by its path; received {path!r}")
     if not os.fspath(path):
         raise UsageError("a path is empty; name a folder or a photo, or . for this folder")
     if "\0" in os.fspath(path):
@@ -341,6 +361,8 @@ def write_settings(index: Writable, settings: Settings) -> None:
 
 
 def _nothing(photos: Sequence[str | os.PathLike[str]], skipped: Sequence[Skipped]) -> str:
+    if not photos:
+        return "name photos, or folders of photos"
     names = ", ".join(os.fspath(path) for path in photos)
     why = f" ({len(skipped)} folders could not be read)" if skipped else ""
     known = "jpg, png, webp, gif, tiff, bmp, avif, heic, jp2, ppm, ico"

@@ -7,6 +7,7 @@ unreadable input or a damaged index; 3 with ``--strict``, when photos were skipp
 from __future__ import annotations
 
 import atexit
+import codecs
 import errno
 import io
 import os
@@ -24,6 +25,7 @@ NOTHING_FOUND = 1
 FAILED = 2
 SKIPPED = 3
 INTERRUPTED = 130
+_ENCODING_ERRORS = "vsearch"
 
 app = typer.Typer(
     name="vsearch",
@@ -99,6 +101,18 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
+def _as_bytes_or_escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    """File names that are not UTF-8 come out as the bytes they are; what a terminal cannot show, escaped."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    one = UnicodeEncodeError(error.encoding, error.object, error.start, error.start + 1, error.reason)
+    is_byte = "\udc80" <= error.object[error.start] <= "\udcff"
+    return codecs.lookup_error("surrogateescape" if is_byte else "backslashreplace")(one)
+
+
+codecs.register_error(_ENCODING_ERRORS, _as_bytes_or_escape)
+
+
 def _leave(code: int) -> None:
     """End the process without taking Chroma and ONNX Runtime apart, which takes Python half a second."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C: it is ending already
@@ -115,9 +129,8 @@ def _leave(code: int) -> None:
 
 def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
-        # File names that are not UTF-8 must come out as the bytes they are.
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
+            stream.reconfigure(errors=_ENCODING_ERRORS)
     try:
         app()
     except VsearchError as error:

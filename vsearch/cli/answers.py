@@ -107,14 +107,13 @@ def deliver(
 
 
 def _print(name: str, matches: Sequence[Match], output: Output) -> None:
-    from vsearch.render.text import console, match_json, matches_table
+    from vsearch.render.text import console, match_json, matches_table, write_paths
 
     if output.as_json:
         for match in matches:
             print(match_json(name, match))
     elif output.paths or output.null:
-        end = "\0" if output.null else "\n"
-        sys.stdout.write("".join(match.path + end for match in matches))
+        write_paths((match.path for match in matches), "\0" if output.null else "\n")
     elif matches:
         console(sys.stdout).print(matches_table(matches))
 

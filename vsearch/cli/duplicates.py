@@ -166,14 +166,14 @@ def _print(
     tidying: Duplicates, groups: Sequence[DuplicateGroup], *, as_json: bool, paths: bool, null: bool
 ) -> None:
     from vsearch.render.duplicates import groups_table
-    from vsearch.render.text import console, print_skipped
+    from vsearch.render.text import console, print_skipped, write_paths
 
     if as_json:
         for group in groups:
             print(json.dumps(group.as_json()))
     elif paths or null:
         extra, stay = tidying.superfluous(groups)
-        sys.stdout.write("".join(photo.path + ("\0" if null else "\n") for photo in extra))
+        write_paths((photo.path for photo in extra), "\0" if null else "\n")
         print_skipped(stay)
     else:
         console(sys.stdout).print(groups_table(groups))

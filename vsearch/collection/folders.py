@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,9 +16,10 @@ from vsearch import durable
 from vsearch.collection.chroma import Collection, open_folder
 from vsearch.collection.filling import create, fill
 from vsearch.collection.generations import MANIFEST, Base, Description, Manifest, Place, Source, damaged
-from vsearch.errors import CollectionError
+from vsearch.errors import CollectionError, StorageError
 
 _DATABASE = "chroma.sqlite3"
+_HARDLY_ANY = 16 * 2**20  # bytes: with less, what Chroma could not write is put down to that
 
 
 class InFolders(Place):
@@ -53,11 +55,11 @@ class InFolders(Place):
         self, folder: Path, number: int, source: Source, base: Base | None, description: Description
     ) -> Manifest:
         """See :class:`Place`."""
-        with durable.storage_errors(folder):
-            _start(folder, base, description)
-        durable.step("generation-copied")
         changes = source(base.sequence if base else 0)
-        count = fill(folder, changes, description.dimension, standing=base.count if base else 0)
+        with durable.storage_errors(folder), _full_disks(folder):
+            _start(folder, base, description)
+            durable.step("generation-copied")
+            count = fill(folder, changes, description.dimension, standing=base.count if base else 0)
         _check_written(folder)
         durable.step("generation-persisted")
         d = description
@@ -67,6 +69,23 @@ class InFolders(Place):
 
     def drop(self, home: Path, identities: set[str], keep: set[str]) -> None:
         """See :class:`Place`; with the folder all is gone."""
+
+
+@contextlib.contextmanager
+def _full_disks(folder: Path) -> Iterator[None]:
+    """Chroma does not always say why it could not write."""
+    try:
+        yield
+    except CollectionError as error:
+        try:
+            left = shutil.disk_usage(folder.parent).free
+        except OSError:
+            left = _HARDLY_ANY
+        if left >= _HARDLY_ANY:
+            raise
+        raise StorageError(
+            f"cannot write {folder}: the disk is full; free some space and run the same command again"
+        ) from error
 
 
 def _start(folder: Path, base: Base | None, description: Description) -> None:

@@ -56,9 +56,13 @@ class Bundle:
         """Copy what encoding needs to ``target``, all or nothing: not weights and pictures of a training."""
         temporary = durable.temporary_beside(target)
         durable.remove(temporary)
-        with durable.storage_errors(target):
-            _copy(self.folder, temporary)
-            (temporary / SPECIFICATION).write_bytes(self._text())
+        try:
+            with durable.storage_errors(target):
+                _copy(self.folder, temporary)
+                (temporary / SPECIFICATION).write_bytes(self._text())
+        except BaseException:
+            durable.remove(temporary)  # on a full disk it would take the room that is to be made
+            raise
         durable.remove(target)
         durable.publish(temporary, target, "encoder")
 

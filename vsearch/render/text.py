@@ -27,6 +27,12 @@ def console(stream: TextIO) -> Console:
     return Console(file=stream, width=width, highlight=False, soft_wrap=False)
 
 
+def write_paths(paths: Iterable[str], end: str) -> None:
+    """Write bare paths to stdout, each as the bytes that the file system knows it by."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"".join(os.fsencode(path + end) for path in paths))
+
+
 def printable(path: str) -> str:
     r"""A path on one line: control characters as escapes, bytes that are no text as ``\xNN``.
 
