@@ -218,3 +218,10 @@ def test_a_photo_that_is_left_out_is_not_added_for_a_day(index: vsearch.Index, p
     elsewhere = album.write(photos.parent / "raw" / "new.png", 82)
     assert index.add(elsewhere).added == 1  # no walk comes there, so nothing is left out
     assert (index.sync().removed, index.sync().withheld) == (0, 0)
+
+
+def test_a_table_of_labels_that_names_no_photo_says_so(index: vsearch.Index, tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("elsewhere/a.jpg,cat\nelsewhere/b.jpg,dog\n")
+    with pytest.raises(vsearch.UsageError, match=r"names none of 12 photos"):
+        index.evaluate(str(table))

@@ -195,6 +195,8 @@ def test_the_command_line_answers_lists_stdin_and_ids(
         "query", "-", "--paths", "-k", "1", "--index", str(index.path), stdin=Path(names[0]).read_bytes()
     )
     assert piped.stdout.decode().strip() == names[0]
+    nothing = command("query", "-", "--index", str(index.path), stdin=b"")
+    assert nothing.returncode == 2 and b"nothing came on stdin" in nothing.stderr
 
 
 def answered(command: Run, index: vsearch.Index, lines: bytes, *more: str) -> tuple[int, list[str], str]:

@@ -355,15 +355,13 @@ class Index(Browsable, TidyIndex):
         from vsearch.nearest import read_vectors
 
         evaluation.check(rankings)
-        label, catalog = labelling.rule(labels), self._reading()
-        rows, named = [], []
-        for row in catalog.matching("TRUE", ()):
-            photo = catalog.get(row.photo_id)
-            if photo is not None and (name := label(photo.file)) is not None:
-                rows.append(row)
-                named.append(name)
+        catalog = self._reading()
+        known = ((row, catalog.get(row.photo_id)) for row in catalog.matching("TRUE", ()))
+        rows = {photo.file: row for row, photo in known if photo is not None}
+        found = labelling.labelled([*rows], labels)
+        named = [name for _, name in found]
         labelling.check(named)
-        vectors = read_vectors(self._directory, rows)
+        vectors = read_vectors(self._directory, [rows[file] for file, _ in found])
         return {by: evaluation.quality(vectors, named, k, by) for by in rankings}
 
     @staticmethod

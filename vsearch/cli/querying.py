@@ -156,10 +156,17 @@ def _asked(
     if [argument for argument, _ in weighed].count("-") > 1:
         raise UsageError("only one picture can come from stdin; name the others")
     weighted = tuple(
-        Weighted(sys.stdin.buffer.read() if argument == "-" else _picture(index, argument), weight)
+        Weighted(_from_stdin() if argument == "-" else _picture(index, argument), weight)
         for argument, weight in weighed
     )
     return Asked(weighted[: len(images)], weighted[len(images) :], text, text_weight, crop)
+
+
+def _from_stdin() -> bytes:
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise UsageError("nothing came on stdin; pipe a picture into this command")
+    return data
 
 
 def _weight(argument: str) -> tuple[str, float]:
