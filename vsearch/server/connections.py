@@ -53,8 +53,11 @@ def protocol() -> type[asyncio.Protocol] | str:
                 self._late.cancel()
 
         def _refuse(self) -> None:
+            nothing_came = self._head == 0  # browsers open connections ahead
             self._end()
-            if not self.transport.is_closing():
+            if nothing_came:
+                self.transport.close()
+            elif not self.transport.is_closing():
                 self.send_400_response("the head of the request is too long, or took too long")
 
     return Bounded
