@@ -16,6 +16,7 @@ import vsearch
 from tests import album, safety, toy
 from tests.chroma import ChromaProcess
 from tests.conftest import Run
+from vsearch.collection import ChromaServer
 
 Make = Callable[[Path, Path, str | None], vsearch.Index]
 
@@ -287,3 +288,11 @@ def test_the_token_reaches_a_reverse_proxy(
             assert "open-sesame" not in (index.path / "index.json").read_text()
         finally:
             proxy.shutdown()
+
+
+def test_a_token_that_no_header_can_hold_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for token in ("secret\nsecret", "secret \u00e9"):
+        monkeypatch.setenv("VSEARCH_CHROMA_TOKEN", token)
+        with pytest.raises(vsearch.UsageError, match="no HTTP header") as caught:
+            ChromaServer("http://127.0.0.1:9").check()
+        assert "secret" not in str(caught.value)

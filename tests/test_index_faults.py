@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import vsearch
 from tests import album, toy
+from vsearch.encoders import Encoder
+from vsearch.ingest import NOT_FINITE
 
 
 def test_an_empty_folder_makes_no_index(tmp_path: Path, toy_encoder: Path) -> None:
@@ -225,3 +228,42 @@ def test_a_table_of_labels_that_names_no_photo_says_so(index: vsearch.Index, tmp
     table.write_text("elsewhere/a.jpg,cat\nelsewhere/b.jpg,dog\n")
     with pytest.raises(vsearch.UsageError, match=r"names none of 12 photos"):
         index.evaluate(str(table))
+
+
+def test_a_photo_whose_vector_is_not_finite_is_one_that_failed(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (64, 64)).save(photos / "black.png")
+    encode = Encoder.encode
+
+    def dividing_by_zero(self: Encoder, pixels: Any) -> Any:
+        vectors = encode(self, pixels)
+        vectors[pixels.reshape(len(pixels), -1).max(axis=1) == 0] = float("nan")
+        return vectors
+
+    monkeypatch.setattr(Encoder, "encode", dividing_by_zero)
+    album.write(photos / "good.png", 83)
+    report = index.sync()
+    assert report.added == 1
+    assert [(Path(s.path).name, s.reason) for s in report.skipped] == [("black.png", NOT_FINITE)]
+    assert index.status().pending == 0
+    assert next(index.failed()).path == str(photos / "black.png")
+    monkeypatch.setattr(Encoder, "encode", lambda self, pixels: encode(self, pixels) * float("nan"))
+    with pytest.raises(vsearch.EncoderError, match="not finite"):
+        vsearch.Index.create(photos.parent / "other", encoder=index.path / "encoder")
+
+
+def test_building_on_with_another_exclude_takes_out_what_it_leaves_out(
+    index: vsearch.Index, photos: Path
+) -> None:
+    before = index.status().photos
+    out = len(list((photos / "day0").iterdir()))
+    index = vsearch.Index.build(index.path, [photos], exclude=["day0"])
+    assert index.add(photos).removed == out
+    assert index.status().photos == before - out
+    assert index.add(photos).removed == 0
+    index = vsearch.Index.build(index.path, [photos], exclude=["day1"])
+    report = index.add(photos)
+    assert (report.added, report.removed) == (out, before - out)
+    with pytest.raises(vsearch.UsageError, match="that --exclude \\* does not leave out"):
+        vsearch.Index.build(index.path, [photos], exclude=["*"])

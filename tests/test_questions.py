@@ -225,3 +225,29 @@ def test_lists_that_find_nothing_say_so(command: Run, index: vsearch.Index, phot
     assert (code, queries) == (1, []) and "meets the filter" in said
     code, queries, said = answered(command, index, b"\n\n")
     assert (code, queries) == (2, []) and "names no picture" in said
+
+
+def test_euclidean_means_keep_their_lengths(photos: Path, toy_encoder: Path) -> None:
+    index = vsearch.Index.create(photos.parent / "euclidean", encoder=toy_encoder, metric="euclidean")
+    index.add(photos)
+    paths = [str(photos / "day0" / f"photo{n:03d}.png") for n in (0, 4)]
+    once = [match.path for match in index.query(paths[0], k=5)]
+    assert [match.path for match in index.query(images=[paths[0]] * 2, k=5)] == once
+    vectors = {path: index.query(path, k=1)[0].path for path in paths}
+    assert vectors == {path: path for path in paths}
+    nearest = index.query(images=paths, k=12)
+    assert {match.path for match in nearest[:6]} >= set(paths)
+    away = [match.path for match in index.query(paths[0], minus=[paths[1]], k=12)]
+    assert away.index(paths[0]) < away.index(paths[1])
+
+
+def test_scores_fall_with_the_rank_however_a_query_is_made(index: vsearch.Index, photos: Path) -> None:
+    path = [photos / "day0" / f"photo{n:03d}.png" for n in (0, 2, 4, 6)]
+    for plus, minus in ((path[:2], path[2:3]), (path[:3], path[3:]), (path[1:3], path[:1])):
+        scores = [match.score for match in index.query(images=plus, minus=minus, k=12)]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_words_must_be_unicode(index: vsearch.Index) -> None:
+    with pytest.raises(UsageError, match="must be Unicode"):
+        index.query(text="dog \udcff")

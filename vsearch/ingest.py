@@ -84,6 +84,9 @@ class Reading:
         return arrays + len(self.thumbnail)
 
 
+NOT_FINITE = "the encoder gave numbers that are not finite"
+
+
 class Reader:
     """Turns batches of jobs into readings.
 
@@ -118,6 +121,9 @@ class Reader:
         return [r if r.pixels is None else self._encoded(r, next(vectors)) for r in readings]
 
     def _encoded(self, reading: Reading, vector: npt.NDArray[np.float32]) -> Reading:
+        if not np.isfinite(vector).all():  # one such vector, and Chroma would take none
+            failure = PhotoError(reading.job.path, NOT_FINITE, "use another encoder, or leave the photo out")
+            return Reading(reading.job, reading.sha256, failure=failure)
         # Up to a hundred readings wait while a generation is published: without pixels, in little memory.
         return replace(reading, vector=vector, pixels=reading.pixels if self.settings.keep_pixels else None)
 

@@ -132,7 +132,8 @@ class Asker:
             weights.append(asked.text_weight)
         if len(plus) == 1 and not minus:
             return plus[0]
-        return _combined(plus, weights, minus, [w.weight for w in asked.minus])
+        unlike = [w.weight for w in asked.minus]
+        return _combined(plus, weights, minus, unlike, cosine=self._settings.metric == "cosine")
 
     def ask_each(self, pictures: Sequence[Picture]) -> list[Question | PhotoError]:
         """One question for each picture, encoded together; the error for one that cannot be read."""
@@ -273,6 +274,8 @@ def _check(asked: Asked) -> None:
         raise UsageError("a crop needs a picture; name one")
     if asked.text is not None and not asked.text.strip():
         raise UsageError("the text of a query must have a word in it")
+    if asked.text is not None and any("\ud800" <= letter <= "\udfff" for letter in asked.text):
+        raise UsageError("the text of a query must be Unicode; this one has bytes that are not")
     weights = [*(w.weight for w in (*asked.plus, *asked.minus)), asked.text_weight]
     wrong = [weight for weight in weights if not (np.isfinite(weight) and weight > 0)]
     if wrong:
@@ -284,17 +287,30 @@ def _combined(
     weights: Sequence[float],
     minus: Sequence[Question],
     minus_weights: Sequence[float],
+    *,
+    cosine: bool,
 ) -> Question:
     """The weighted mean of the plus vectors, less that of the minus ones (Rocchio 1971)."""
     shares = np.array([*np.array(weights) / sum(weights), *(-np.array(minus_weights) / max(1, len(minus)))])
-    parts = normalised(np.stack([q.vector for q in (*plus, *minus)]))
-    vector = mixed(parts, shares)
-    if not vector.any():
+    parts = np.stack([q.vector for q in (*plus, *minus)])
+    if cosine:
+        parts = normalised(parts)
+        vector = mixed(parts, shares)
+    else:  # distances depend on lengths; what is unlike pushes away from where the others are
+        vector = _pushed(parts, shares, len(plus))
+    if cosine and not vector.any():
         raise UsageError("the pictures cancel each other out; leave one out or change a weight")
     digests = frozenset[str]().union(*(q.digests for q in plus))
     originals = [original for question in plus for original in question.originals]
     twins = {photo.id: photo for question in plus for photo in question.twins}
     return Question(vector, digests, originals, [*twins.values()], parts=parts, shares=shares)
+
+
+def _pushed(parts: Vectors, shares: npt.NDArray[np.float64], plus: int) -> Vector:
+    """The weighted mean of the first ``plus`` vectors, moved away from each of the others by its share."""
+    mean = shares[:plus] @ parts[:plus].astype(np.float64)
+    away = -shares[plus:] @ (mean - parts[plus:])
+    return np.asarray(mean + away, np.float32)
 
 
 def _bytes_of(picture: images.Source) -> tuple[images.Source, str | None]:

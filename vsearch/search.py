@@ -213,15 +213,20 @@ class Searcher:
         kinds = self._kinds.of(question.digests, question.originals, list(photos.values()), plain)
         several = question.parts is not None
         first = [] if several and not refine else [photo.id for photo in twins]
+        if question.pinned:
+            exact |= dict.fromkeys(first, 1.0)  # the same bytes, whatever rounding says
         if refine and (question.pinned or several):
             variants = [i for i, kind in kinds.items() if kind == "variant"] if question.pinned else []
             pool = pool.led_by(first, variants)
         scores = dict(zip(pool.ids.tolist(), pool.scores.tolist(), strict=True))
         scores = exact | scores if several else scores | exact
-        best = first + [i for i in pool.ids.tolist() if i in photos and i not in first]
+        best = [*first, *(i for i in pool.ids.tolist() if i in photos and i not in first)][:k]
+        shown = np.array([scores[i] for i in best])
+        if refine and several:
+            shown = _lifted(shown)  # pinned photos may be far from the mean
         return [
-            Match(rank, _path(photos[i]), scores[i], kinds[i], str(i), plain[i])
-            for rank, i in enumerate(best[:k], start=1)
+            Match(rank, _path(photos[i]), float(score), kinds[i], str(i), plain[i])
+            for rank, (i, score) in enumerate(zip(best, shown, strict=True), start=1)
         ]
 
     def _candidates(self, question: Question, pool: _Pool, k: int) -> list[int]:

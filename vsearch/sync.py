@@ -16,7 +16,7 @@ from vsearch.ingest import Job, batched
 from vsearch.plan import Fate, is_bare, judge, may_remove
 from vsearch.processes import ProcessReaders
 from vsearch.records import FileStat, Photo, Planned, PlannedChange, Skipped, SyncReport
-from vsearch.updates import Counter, OnProgress, Run, Writable, finish
+from vsearch.updates import Counter, OnProgress, Run, Writable, finish, is_excluded
 
 _PAGE = 500
 
@@ -150,7 +150,7 @@ class Sync:
         excluded, gone = Count[str](), Count[str]()
         for photo in scan.gone():
             if photo.id not in moved:
-                (excluded if self._is_excluded(photo) else gone)[photo.file.root] += 1
+                (excluded if is_excluded(self._index, photo) else gone)[photo.file.root] += 1
         withheld = self._withheld()
         removable = {
             root
@@ -158,13 +158,7 @@ class Sync:
             if may_remove(n, self._known[root] - excluded[root], prune=self._prune)
             and (self._prune or n < withheld.get(root, n + 1))  # additions do not make them fewer
         }
-        return lambda photo: photo.file.root in removable or self._is_excluded(photo)
-
-    def _is_excluded(self, photo: Photo) -> bool:
-        """Whether walks leave out a photo that they came across before, since ``exclude`` changed."""
-        settings, path = self._index.settings, photo.file.path
-        walked = self._index.catalog.roots.index(photo.file.root) not in settings.unwalked
-        return walked and files.is_walked(path) and files.is_left_out(path, settings.exclude)
+        return lambda photo: photo.file.root in removable or is_excluded(self._index, photo)
 
     def _withheld(self) -> dict[str, int]:
         """How many photos of each root the last run withheld."""

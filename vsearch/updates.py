@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -71,9 +72,29 @@ def add(
     index = _with_roots(index, sources)
     run = Run(index, tally, retry_failed=retry_failed, read_all=read_all)
     counter = Counter(tally, total, on_progress)
+    tally.counts["removed"] += _drop_excluded(index)
     run.read(run.news(run.scan(sources), counter), counter)
     finish(index)
     return tally.report()
+
+
+def is_excluded(index: Writable, photo: Photo) -> bool:
+    """Whether walks leave out a photo that they came across before, since ``exclude`` changed."""
+    settings, path = index.settings, photo.file.path
+    walked = index.catalog.roots.index(photo.file.root) not in settings.unwalked
+    return walked and files.is_walked(path) and files.is_left_out(path, settings.exclude)
+
+
+def _drop_excluded(index: Writable) -> int:
+    """Take out what ``exclude`` leaves out, if it changed since this was done last; how many photos."""
+    exclude = json.dumps(index.settings.exclude)
+    if index.catalog.noted("exclude") == exclude:
+        return 0
+    ids = [photo.id for photo in index.catalog.photos() if is_excluded(index, photo)]
+    with index.catalog.change() as change:
+        change.remove(ids)
+        change.note("exclude", exclude)
+    return len(ids)
 
 
 def finish(index: Writable) -> None:
@@ -129,7 +150,7 @@ def count(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> i
     sources = _sources(photos, exclude)
     total = sum(1 for source in sources for _ in _found(*source, exclude, unreadable.append))
     if not total:
-        raise UsageError(_nothing(photos, unreadable))
+        raise UsageError(_nothing(photos, unreadable, exclude))
     return total
 
 
@@ -143,7 +164,7 @@ def found(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> l
     sources = _sources(photos, exclude)
     inside = [file for source in sources for file in _found(*source, exclude, unreadable.append)]
     if not inside:
-        raise UsageError(_nothing(photos, unreadable))
+        raise UsageError(_nothing(photos, unreadable, exclude))
     return inside
 
 
@@ -360,10 +381,13 @@ def write_settings(index: Writable, settings: Settings) -> None:
         change.note("settings", settings.as_json())
 
 
-def _nothing(photos: Sequence[str | os.PathLike[str]], skipped: Sequence[Skipped]) -> str:
+def _nothing(
+    photos: Sequence[str | os.PathLike[str]], skipped: Sequence[Skipped], exclude: Sequence[str]
+) -> str:
     if not photos:
         return "name photos, or folders of photos"
     names = ", ".join(os.fspath(path) for path in photos)
     why = f" ({len(skipped)} folders could not be read)" if skipped else ""
     known = "jpg, png, webp, gif, tiff, bmp, avif, heic, jp2, ppm, ico"
-    return f"no photos in {names}{why}; vsearch looks for files that end in {known} and the like"
+    left = f" that --exclude {' '.join(exclude)} does not leave out" if exclude else ""
+    return f"no photos in {names}{why}{left}; vsearch looks for files that end in {known} and the like"

@@ -109,7 +109,7 @@ def build_index(
         print(f"{place} is an index already; going on with it", file=sys.stderr)
     if train:
         encoder = str(_trained(photos, place, encoder, exclude or [], device))
-    with cluster.connected(ray) if ray else nullcontext():  # first: no index is made in vain
+    with cluster.connected(ray) if ray is not None else nullcontext():  # first: no index is made in vain
         opened = Index.build(
             place,
             photos,

@@ -160,6 +160,8 @@ def disconnect(client: Client) -> None:
 
 def _headers() -> dict[str, str]:
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if token and not (token.isascii() and token.isprintable()):  # else errors would show it
+        raise UsageError(f"{TOKEN_VARIABLE} has a character that no HTTP header may have; set it anew")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 

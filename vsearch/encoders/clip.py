@@ -54,8 +54,10 @@ def describe(folder: Path, name: str) -> Specification:
     side = size[0] if isinstance(size, list) and len(set(size)) == 1 else size
     mode = preprocessing.get("resize_mode", "shortest")
     mean, std = preprocessing.get("mean"), preprocessing.get("std")
-    if not isinstance(side, int) or mode not in _RESIZE or not (_is_colour(mean) and _is_colour(std)):
-        allowed = f"a square size, mean and std of three numbers, resize_mode one of {', '.join(_RESIZE)}"
+    colours_fit = _is_colour(mean) and _is_colour(std) and 0 not in cast("list[float]", std)
+    if not isinstance(side, int) or side < 1 or mode not in _RESIZE or not colours_fit:
+        modes = ", ".join(_RESIZE)
+        allowed = f"a square size, mean and std of three numbers (std not 0), resize_mode one of {modes}"
         raise EncoderError(f"{folder / PREPROCESSING} must have {allowed}; received {preprocessing}")
     colours = cast("tuple[list[float], list[float]]", (mean, std))
     scaled = [tuple(255.0 * float(number) for number in colour) for colour in colours]
@@ -95,9 +97,8 @@ class TextHalf:
 
     def __init__(self, folder: Path, device: Device = "auto") -> None:
         self._folder = folder
-        text = _json(folder / CONFIG).get("text_cfg", {}) if (folder / CONFIG).is_file() else {}
-        self._canonical = text.get("tokenizer_kwargs", {}).get("clean") == "canonicalize"
-        self._tokenizer = _tokenizer(folder, int(text.get("context_length", _CONTEXT)))
+        context, self._canonical = _text_settings(folder)
+        self._tokenizer = _tokenizer(folder, context)
         self._session = session(folder / TEXTUAL, device)
 
     def encode(self, text: str) -> npt.NDArray[np.float32]:
@@ -179,6 +180,19 @@ def _tokenizer(folder: Path, context: int) -> Any:
     tokenizer.enable_truncation(max_length=context)
     tokenizer.enable_padding(length=context, pad_token=known[0], pad_id=tokenizer.token_to_id(known[0]))
     return tokenizer
+
+
+def _text_settings(folder: Path) -> tuple[int, bool]:
+    """How many tokens a text has, and whether it is to be canonical; as ``config.json``, if any, says."""
+    text = _json(folder / CONFIG).get("text_cfg", {}) if (folder / CONFIG).is_file() else {}
+    context = text.get("context_length", _CONTEXT) if isinstance(text, dict) else None
+    cleaning = text.get("tokenizer_kwargs", {}) if isinstance(text, dict) else None
+    if not isinstance(context, int) or context < 1 or not isinstance(cleaning, dict):
+        raise EncoderError(
+            f"{folder / CONFIG}: text_cfg must be an object, its context_length a number above 0, its "
+            f"tokenizer_kwargs an object; received {text}"
+        )
+    return context, cleaning.get("clean") == "canonicalize"
 
 
 def _pad_tokens(folder: Path, tokenizer: Any) -> list[str]:

@@ -108,7 +108,11 @@ class Encoder:
             EncoderError: it does not work.
         """
         side = self.specification.input_size
-        self.encode(np.full((1, side, side, 3), 128, np.uint8))
+        if not np.isfinite(self.encode(np.full((1, side, side, 3), 128, np.uint8))).all():
+            raise EncoderError(
+                f"{self.bundle.folder} gives numbers that are not finite, of grey pictures too; restore the "
+                "encoder"
+            )
         if self.bundle.has_text:
             self.encode_text("photo")
 

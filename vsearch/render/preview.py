@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TextIO
 
@@ -67,7 +68,8 @@ def show(matches: Sequence[Match], thumbnail: Callable[[str], bytes | None], str
 
 def blocks(picture: Image.Image) -> str:
     """Two pixels a character: the upper half in the foreground's colour, the lower in the background's."""
-    scale = min(_COLUMNS / picture.width, 2 * _ROWS / picture.height)
+    columns = min(_COLUMNS, shutil.get_terminal_size().columns)
+    scale = min(columns / picture.width, 2 * _ROWS / picture.height)
     size = max(1, round(picture.width * scale)), 2 * max(1, round(picture.height * scale / 2))
     pixels = np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
     lines = []
