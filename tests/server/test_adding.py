@@ -107,3 +107,23 @@ def test_kill_9_loses_nothing_acknowledged(index: vsearch.Index, tmp_path: Path)
         eventually(lambda: client.status().photos == 12 + saved)  # also what was saved and not acknowledged
         for data in acknowledged:
             assert client.query(data, k=1)[0].kind == "identical"
+
+
+def test_an_upload_that_the_index_leaves_out_spoils_no_other(
+    index: vsearch.Index, photos: Path, tmp_path: Path
+) -> None:
+    vsearch.Index.build(index.path, [photos], exclude=["*.bmp"])
+    pictures = [album.write(tmp_path / "new" / f"{n}.png", 500 + n).read_bytes() for n in range(4)]
+    album.picture(510).save(tmp_path / "left-out.bmp")
+    pictures.insert(2, (tmp_path / "left-out.bmp").read_bytes())
+    with (
+        Server(index.path, "--allow-add") as server,
+        server.http() as http,
+        ThreadPoolExecutor(5) as pool,
+    ):
+        with index._directory.writing():  # so that they come together
+            answers = [pool.submit(upload, server.url, data) for data in pictures]
+            eventually(lambda: http.get("/api/v1/server").json()["adding"]["waiting"] == 5)
+        codes = [answer.result().status_code for answer in answers]
+    assert codes == [201, 201, 422, 201, 201]
+    assert "--exclude" in answers[2].result().json()["detail"]

@@ -120,18 +120,25 @@ class Adder:
             self._add(together)
 
     def _add(self, together: Sequence[_Wanted]) -> None:
-        paths = [path for wanted in together for path in wanted.paths]
         try:
-            self._patiently(paths)
+            self._settle(together)
+        finally:
+            self._waiting -= sum(len(wanted.paths) for wanted in together)
+            self._progress = None
+
+    def _settle(self, together: Sequence[_Wanted]) -> None:
+        try:
+            self._patiently([path for wanted in together for path in wanted.paths])
         except VsearchError as error:
+            if isinstance(error, UsageError) and len(together) > 1:  # one that the index leaves out, say
+                for wanted in together:
+                    self._settle([wanted])
+                return
             for wanted in together:
                 wanted.added.set_exception(error)
         else:
             for wanted in together:
                 wanted.added.set_result(None)
-        finally:
-            self._waiting -= len(paths)
-            self._progress = None
 
     def _patiently(self, paths: Sequence[Path]) -> None:
         """Index ``paths``, waiting for another process that writes."""
