@@ -143,14 +143,37 @@ def write_output(path: Path, data: bytes) -> None:
         UsageError: it is a folder.
         StorageError: the disk is full, read-only or failing.
     """
-    path = Path(os.path.realpath(path.expanduser()))
-    if os.path.isdir(path):
-        raise UsageError(f"{path} is a folder; name a file to write")
-    if os.path.isfile(path) or not os.path.exists(path):
+    path = _output(path)
+    if _is_replaced(path):
         write_atomic(path, data)
     else:
         with storage_errors(path):
             path.write_bytes(data)
+
+
+def check_output(path: Path) -> None:
+    """Refuse, before the work begins, a place where :func:`write_output` could not write.
+
+    Raises:
+        UsageError, StorageError: as there.
+    """
+    path = _output(path)
+    if _is_replaced(path):
+        trial = temporary_beside(path)
+        with storage_errors(path):
+            trial.touch()
+            trial.unlink()
+
+
+def _output(path: Path) -> Path:
+    path = Path(os.path.realpath(path.expanduser()))
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a folder; name a file to write")
+    return path
+
+
+def _is_replaced(path: Path) -> bool:
+    return os.path.isfile(path) or not os.path.exists(path)
 
 
 @contextlib.contextmanager

@@ -248,7 +248,7 @@ def run_and_report(
 
     with progress_bar(title) as show:
         report = action(show)
-    print_skipped(report.skipped)
+    print_skipped(report.skipped, remembered=True)
     if as_json:
         print(json.dumps(report.as_json()))
     else:

@@ -82,15 +82,15 @@ def evaluate(
 
       vsearch evaluate ~/Photos --self --encoder photo --limit 500
     """
+    from vsearch import durable
     from vsearch.comparison import contestants
-    from vsearch.render.evaluation import check_page
 
     if itself == (labels is not None):
         raise UsageError("say what is right: either --labels folder|REGEX|CSV, or --self")
     if itself and (html is not None or ranking or k is not None):
         raise UsageError("-k, --html and --ranking need --labels")
     if html is not None:
-        check_page(html)
+        durable.check_output(html)
     names = encoder or ([] if baseline else ["photo"])
     compared = contestants(names, baseline or (), device)
     chosen = _photos(photos, exclude or (), limit)

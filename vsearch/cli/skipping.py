@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 from vsearch.records import Skipped
-from vsearch.render.text import skipped_text
+from vsearch.render.text import print_skipped
 
-_SHOWN = 20
 _OPTION = "--max-megapixels"  # of build-index; train and evaluate keep its default
 
 
 def print_left_out(skipped: Sequence[Skipped]) -> None:
-    """The first skipped photos with reason and remedy, one a line, and how many more there are."""
-    for one in skipped[:_SHOWN]:
-        print(f"skipped {skipped_text(_without_option(one))}", file=sys.stderr)
-    if len(skipped) > _SHOWN:
-        print(f"… and {len(skipped) - _SHOWN:,} more", file=sys.stderr)
+    """:func:`print_skipped`, without an option that only commands with an index have."""
+    print_skipped([_without_option(one) for one in skipped])
 
 
 def _without_option(skipped: Skipped) -> Skipped:

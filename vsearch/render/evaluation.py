@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +12,6 @@ from rich.table import Table
 
 from vsearch import durable
 from vsearch.comparison import Result, SelfResult
-from vsearch.errors import UsageError
 from vsearch.render.html import data_url, environment
 from vsearch.render.text import printable, size_text
 
@@ -53,23 +51,6 @@ def self_table(results: Sequence[SelfResult]) -> Table:
         photos, exact = f"{result.photos:,}", f"{result.approximate_recall:.3f}"
         table.add_row(printable(result.name), photos, *recalls, exact)
     return table
-
-
-def check_page(path: Path) -> None:
-    """Refuse, before anything is measured, a place where :func:`write_page` could not write.
-
-    Raises:
-        UsageError, StorageError: ``path`` cannot be written.
-    """
-    target = Path(os.path.realpath(path.expanduser()))
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder; name a file to write")
-    if os.path.exists(target) and not target.is_file():
-        return  # a pipe, say
-    trial = durable.temporary_beside(target)
-    with durable.storage_errors(target):
-        trial.touch()
-        trial.unlink()
 
 
 def write_page(
