@@ -118,3 +118,28 @@ def test_an_address_that_says_nothing(tab: Tab, wrong: str) -> None:
     tab.page.go_back()
     playwright.expect(summary).to_contain_text(part)
     playwright.expect(tab.cards()).to_have_count(0)
+
+
+def test_a_slow_search_says_nothing_over_the_next(tab: Tab) -> None:
+    playwright.expect(tab.cards().nth(7)).to_be_visible()
+    slow: list[playwright.Route] = []
+    tab.page.route("**/api/v1/query", lambda route: slow.append(route), times=1)
+    tab.cards().nth(7).locator(".pick").click()
+    playwright.expect(tab.page.locator("#summary")).to_have_text("Searching\u2026")
+    tab.page.get_by_role("link", name="vsearch").click()
+    playwright.expect(tab.page.locator("#summary")).to_contain_text("88 photos")
+    with tab.page.expect_response("**/api/v1/query"):
+        slow[0].continue_()
+    tab.page.evaluate("new Promise((done) => setTimeout(done, 100))")  # until the page has read the answer
+    playwright.expect(tab.page.locator("#summary")).to_contain_text("88 photos")
+
+
+def test_a_server_that_goes_away_while_one_scrolls(browser: playwright.Browser, album_index: Path) -> None:
+    with Server(album_index) as server:
+        tab = Tab(browser, server.url, (1280, 300))
+        playwright.expect(tab.cards()).to_have_count(60)
+        server.stop()
+        tab.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        playwright.expect(tab.page.locator("#summary")).to_contain_text("the server cannot be reached")
+        assert tab.errors == []
+        tab.context.close()

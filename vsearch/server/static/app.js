@@ -23,7 +23,7 @@ let shown = null;
 let started = 0;
 
 const say = (text) => (byId("summary").textContent = text);
-const grid = new Grid(byId("results"), byId("end"), (what, item) => act(what, item.id));
+const grid = new Grid(byId("results"), byId("end"), (what, item) => act(what, item.id), guarded);
 const duplicates = new Duplicates(byId("groups"), act, say);
 const map = new PhotoMap(act, say);
 const viewer = new Viewer(act);
@@ -101,8 +101,12 @@ async function render(back = false) {
   if (view === "duplicates") return guarded(() => duplicates.show(state.under));
   if (view === "map") return guarded(() => map.show(filtersOf(state)));
   say("Searching\u2026");
-  await guarded(() => grid.restart(isQuery(state) ? matches() : listing()));
+  const tell = tellOf(state);
+  await guarded(() => grid.restart(isQuery(state) ? matches(tell) : listing(tell)), tell);
 }
+
+// What comes of one search is told while that search is shown: a slow one says nothing over the next.
+const tellOf = (asked) => (text) => shown === resultsKey(asked) && say(text);
 
 // The card or button that had the focus goes: Tab goes on at what comes in its place, not at the top of the page.
 function keepFocus() {
@@ -134,26 +138,26 @@ function resume({ view, kept, top, said }) {
 }
 
 // Pages of growing size: the whole of a long answer then costs about twice its last page.
-function matches() {
+function matches(tell) {
   const asked = state;
   let [offset, size, more] = [0, firstPage, true];
   return async () => {
     if (!more) return null;
     const answer = await post("query", requestOf(asked, size, offset));
-    if (!offset) sayFound(answer);
+    if (!offset) tell(foundText(answer));
     [offset, more] = [offset + answer.matches.length, answer.more];
     size = Math.min(size * 2, largestPage);
     return answer.matches;
   };
 }
 
-function sayFound({ matches: found, more }) {
+function foundText({ matches: found, more }) {
   const took = Math.round(performance.now() - started);
   const count = more ? `The ${found.length} best come first` : many(found.length, "photo");
-  say(found.length ? `${count} (${took} ms).` : "No photo is that much like it. Lower the least score, or clear filters.");
+  return found.length ? `${count} (${took} ms).` : "No photo is that much like it. Lower the least score, or clear filters.";
 }
 
-function listing() {
+function listing(tell) {
   const asked = state;
   let after = "";
   let ended = false;
@@ -161,9 +165,10 @@ function listing() {
     if (ended) return null;
     const options = new URLSearchParams({ newest: "true", limit: after ? nextPages : firstPage, ...filtersOf(asked) });
     if (after) options.set("after", after);
-    const counts = !after && !isFiltered(asked) && sayHeld(asked);
-    const [page] = await Promise.all([call(`photos?${options}`), counts]);
-    if (!after && isFiltered(asked)) sayPassing(page);
+    const counts = !after && !isFiltered(asked) && call("progress");
+    const [page, held] = await Promise.all([call(`photos?${options}`), counts]);
+    if (held) progress.showing(held); // what comes in from now on is new
+    if (!after) tell(held ? heldText(held) : passingText(page));
     after = page.next;
     ended = !page.next;
     return page.photos;
@@ -172,19 +177,16 @@ function listing() {
 
 const isFiltered = (asked) => Object.keys(filtersOf(asked)).length > 0;
 
-function sayPassing({ photos, next }) {
+function passingText({ photos, next }) {
   const count = next ? "These photos pass" : photos.length === 1 ? "1 photo passes" : `${photos.length} photos pass`;
-  say(photos.length ? `${count} the filters, newest first. Pick one to see what looks like it.` : "No photo passes the filters.");
+  return photos.length ? `${count} the filters, newest first. Pick one to see what looks like it.` : "No photo passes the filters.";
 }
 
-async function sayHeld(asked) {
-  const held = await call("progress");
-  progress.showing(held); // what comes in from now on is new
-  if (shown !== resultsKey(asked)) return;
+function heldText(held) {
   const waiting = held.pending ? `, ${many(held.pending, "change")} being published` : "";
   const failed = held.failed ? `, ${held.failed.toLocaleString()} could not be read` : "";
-  say(held.photos ? `${many(held.photos, "photo")}${waiting}${failed}. Pick one to see what looks like it.`
-    : "The index has no photos yet.");
+  return held.photos ? `${many(held.photos, "photo")}${waiting}${failed}. Pick one to see what looks like it.`
+    : "The index has no photos yet.";
 }
 
 function showPictures() {

@@ -14,14 +14,14 @@ const element = (name, properties, ...children) => {
 export const nameOf = (path) => path.slice(path.lastIndexOf("/") + 1);
 
 export class Grid {
-  // act(what, item): what is "similar", "plus", "minus" or "view".
-  constructor(place, end, act) {
+  // act(what, item): what is "similar", "plus", "minus" or "view". guarded(work): does it, and says what goes wrong.
+  constructor(place, end, act, guarded) {
     this.place = place;
     this.act = act;
     this.more = null;
     this.items = [];
     this.near = new IntersectionObserver((seen) => seen.forEach((entry) => this.show(entry)), { rootMargin: "1500px" });
-    new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && this.fill(), {
+    new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && guarded(() => this.fill()), {
       rootMargin: "1200px",
     }).observe(end);
     this.end = end;
@@ -65,7 +65,7 @@ export class Grid {
       more.coming ??= more(); // kept until it is shown, for whoever leaves meanwhile may come back
       const items = await more.coming.catch((error) => {
         more.coming = null;
-        throw error;
+        if (more === this.more) throw error;
       });
       if (more !== this.more) return; // something else is shown meanwhile
       more.coming = null;
