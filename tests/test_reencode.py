@@ -163,6 +163,21 @@ def test_another_encoder_than_that_of_the_killed_run(
     safety.assert_sound(index.path)
 
 
+def test_the_present_encoder_gives_the_killed_run_up(
+    toy_encoder: Path, other_encoder: Path, tmp_path: Path
+) -> None:
+    index, photos = tmp_path / "index", safety.make_album(tmp_path / "photos", 12)
+    build(index, photos, toy_encoder).close()
+    command = ("reencode", "--index", index, "--encoder")
+    fault = {"VSEARCH_TEST_FAULT": "generation-persisted"}
+    assert safety.killed(safety.run(*command, other_encoder, variables=fault))
+    assert (index / "store-000001").exists()
+    done = safety.run(*command, toy_encoder)
+    assert done.returncode == 0, done.stderr
+    assert not (index / "store-000001").exists()
+    safety.assert_sound(index)
+
+
 def test_a_photo_that_vanished_is_reported_and_comes_back(
     index: vsearch.Index, photos: Path, other_encoder: Path
 ) -> None:

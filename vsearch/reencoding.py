@@ -13,7 +13,7 @@ from collections import Counter as Count
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from vsearch import files
+from vsearch import durable, files
 from vsearch.catalog import Catalog
 from vsearch.committer import Tally, sweep
 from vsearch.directory import IndexDirectory
@@ -51,6 +51,7 @@ def reencode(
     with Catalog(directory.catalog_file, directory.roots(settings), read_only=True) as catalog:
         old = _Old(directory, settings, catalog, Bundle(directory.encoder))
         if settings.encoder == bundle.fingerprint:
+            _give_up(directory.next_store(settings), settings)
             tally.counts["unchanged"] = catalog.count("ready")
             return tally.report()
         target = directory.next_store(settings)
@@ -202,6 +203,13 @@ def _prepare(target: IndexDirectory, settings: Settings, bundle: Bundle, roots: 
     target.begin_store()
     Catalog(target.catalog_file, roots, create=True).close()
     bundle.copy_to(target.encoder)
+
+
+def _give_up(target: IndexDirectory, settings: Settings) -> None:
+    """Remove what a run that was killed has filled: the present encoder is wanted after all."""
+    if target.store.exists():
+        generations_of(target, settings).discard()
+        durable.remove(target.store)
 
 
 def _is_ready(photo: Photo | None) -> bool:

@@ -124,3 +124,15 @@ def test_a_text_half_that_does_not_work_makes_no_index(clip_folder: Path, tmp_pa
     with pytest.raises(EncoderError, match="must name as pad_token a word that"):
         vsearch.Index.create(tmp_path / "i.vsearch", encoder=folder)
     assert not (tmp_path / "i.vsearch").exists()
+
+
+def test_what_is_wrong_is_told_with_names_of_files_that_are_there(clip_folder: Path, tmp_path: Path) -> None:
+    halved = shutil.copytree(clip_folder, tmp_path / "halved")
+    (halved / "visual" / "model.onnx").unlink()
+    with pytest.raises(EncoderError, match=r"halved is not an encoder: it has no visual/model\.onnx"):
+        Bundle(halved)
+    other = shutil.copytree(clip_folder, tmp_path / "other")
+    said = other / "visual" / "preprocess_cfg.json"
+    said.write_text(json.dumps({**json.loads(said.read_text()), "size": 99}))
+    with pytest.raises(EncoderError, match=r"preprocess_cfg\.json promises input .*/model\.onnx has"):
+        Encoder(Bundle(other))

@@ -33,6 +33,12 @@ def problem_of(response: httpx.Response, status: int, word: str) -> dict[str, ob
     return problem
 
 
+def test_json_that_is_not_called_json(http: httpx.Client) -> None:
+    for named in ({"Content-Type": "application/x-www-form-urlencoded"}, {}):  # as curl -d, and as urllib
+        response = http.post("/api/v1/query", content=b'{"images": ["1"]}', headers=named)
+        assert "Content-Type: application/json" in str(problem_of(response, 422, "invalid")["detail"])
+
+
 def test_query_by_upload_in_one_step(http: httpx.Client, served_photos: Path) -> None:
     path = served_photos / "day0" / "photo000.png"
     response = http.post(

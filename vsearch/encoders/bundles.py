@@ -45,6 +45,14 @@ class Bundle:
         self.fingerprint = _fingerprint(text, *(_read(graph) for graph in graphs))
 
     @property
+    def described_by(self) -> Path:
+        """The file that says what the graph's input is."""
+        own = self.folder / SPECIFICATION
+        if clip.is_clip(self.folder) and not own.is_file():
+            return self.folder / clip.PREPROCESSING
+        return own
+
+    @property
     def info(self) -> EncoderInfo:
         """What ``encoders`` lists."""
         s = self.specification
@@ -68,7 +76,7 @@ class Bundle:
 
     def _text(self) -> bytes:
         """``encoder.json``; a CLIP folder gets one when it is copied, which keeps its name."""
-        if clip.is_clip(self.folder) and not (self.folder / SPECIFICATION).is_file():
+        if self.described_by.name != SPECIFICATION:
             return clip.describe(self.folder, self.folder.resolve().name).as_json().encode()
         return _read(self.folder / SPECIFICATION)
 
@@ -87,10 +95,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
+        missing = clip.VISUAL if clip.is_half(path.parent) else path.name
         raise EncoderError(
-            f"{path.parent} is not an encoder: it has no {path.name}; "
-            "name a bundled encoder (`vsearch encoders`) or a folder with "
-            f"{SPECIFICATION} and {GRAPH}"
+            f"{path.parent} is not an encoder: it has no {missing}; "
+            "name a bundled encoder (`vsearch encoders`), a folder with "
+            f"{SPECIFICATION} and {GRAPH}, or a CLIP folder as Immich publishes them"
         ) from error
     except OSError as error:
         raise EncoderError(f"cannot read {path}: {error.strerror}") from error

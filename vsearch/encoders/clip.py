@@ -43,6 +43,13 @@ def is_clip(folder: Path) -> bool:
     return (folder / VISUAL).is_file()
 
 
+def is_half(folder: Path) -> bool:
+    """Whether ``folder`` would have this layout, were its visual half there."""
+    return not is_clip(folder) and any(
+        (folder / part).exists() for part in (PREPROCESSING, TEXTUAL, TOKENIZER)
+    )
+
+
 def describe(folder: Path, name: str) -> Specification:
     """What ``encoder.json`` would say of the picture half.
 

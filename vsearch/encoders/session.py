@@ -140,7 +140,7 @@ class Encoder:
 
     def _disagree(self, promised: str, found: str) -> EncoderError:
         return EncoderError(
-            f"{self.bundle.folder}: encoder.json promises {promised}, encoder.onnx has {found}; "
+            f"{self.bundle.described_by} promises {promised}, {self.bundle.graph} has {found}; "
             "the two do not belong together: restore or recreate the bundle"
         )
 

@@ -93,6 +93,13 @@ def of_error(error: errors.VsearchError) -> Problem:
     return Problem(status, word, str(error), headers, **members)
 
 
+def _of_untyped(error: dict[str, Any]) -> str:
+    """What to say of one error of a request that does not call its body JSON."""
+    if error["loc"] == ("body",) and error["type"] != "missing":
+        return "it was not sent as JSON; add the header Content-Type: application/json"
+    return str(error["msg"])
+
+
 def install(app: FastAPI) -> None:
     """Make every error of ``app`` a problem."""
 
@@ -106,8 +113,12 @@ def install(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         return Problem(error.status_code, word, str(error.detail), headers).response()
 
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        wrong = [{"where": ".".join(map(str, e["loc"])), "message": str(e["msg"])} for e in error.errors()]
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        is_json = "json" in request.headers.get("content-type", "")
+        wrong = [
+            {"where": ".".join(map(str, e["loc"])), "message": e["msg"] if is_json else _of_untyped(e)}
+            for e in error.errors()
+        ]
         detail = "; ".join(f"{e['where']}: {e['message']}" for e in wrong)
         return Problem(422, "invalid", detail, errors=wrong).response()
 
