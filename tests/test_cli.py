@@ -18,10 +18,10 @@ from tests.conftest import ROOT, Run
 
 
 @pytest.fixture
-def built(command: Run, photos: Path, toy_encoder: Path) -> Path:
-    """An album with an index built by the command line."""
-    done = command("build-index", photos, "--encoder", toy_encoder)
-    assert done.returncode == 0, done.stderr
+def built(photos: Path, toy_encoder: Path) -> Path:
+    """An album with an index in it, where the command line puts it."""
+    with vsearch.Index.create(photos / ".vsearch", encoder=toy_encoder) as index:
+        index.add(photos)
     return photos
 
 
@@ -29,8 +29,10 @@ def objects(output: bytes) -> list[dict[str, object]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-def test_build_and_query_without_a_flag(command: Run, built: Path) -> None:
-    done = command("query", "day0/photo004.png", cwd=built)
+def test_build_and_query_without_a_flag(command: Run, photos: Path, toy_encoder: Path) -> None:
+    done = command("build-index", photos, "--encoder", toy_encoder)
+    assert done.returncode == 0, done.stderr
+    done = command("query", "day0/photo004.png", cwd=photos)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.decode().splitlines()
     assert lines[0].split() == ["rank", "score", "kind", "path"]

@@ -63,10 +63,8 @@ def two(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def building(many: Path, toy_encoder: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """``build-index`` in two processes that have begun."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # see test_watching
     place = tmp_path / "index"
     process = safety.start("build-index", many, "--index", place, "--encoder", toy_encoder, variables=TWO)
-    signal.signal(signal.SIGINT, before)
     yield process
     process.kill()
     process.communicate()

@@ -22,12 +22,9 @@ LONGEST = 90.0  # seconds until a watch that does not answer has failed
 @pytest.fixture
 def watching(index: vsearch.Index) -> Iterator[Popen[str]]:
     """``sync --watch --json``, ended when the test is, and at the latest when it hangs."""
-    # A shell's background jobs ignore Ctrl-C, and so would what they start.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = safety.start(
         "sync", "--watch", "--json", "--index", index.path, variables={"PYTHONUNBUFFERED": "1"}
     )
-    signal.signal(signal.SIGINT, before)
     limit = threading.Timer(LONGEST, process.kill)
     limit.start()
     yield process

@@ -134,5 +134,5 @@ def test_what_is_wrong_is_told_with_names_of_files_that_are_there(clip_folder: P
     other = shutil.copytree(clip_folder, tmp_path / "other")
     said = other / "visual" / "preprocess_cfg.json"
     said.write_text(json.dumps({**json.loads(said.read_text()), "size": 99}))
-    with pytest.raises(EncoderError, match=r"preprocess_cfg\.json promises input .*/model\.onnx has"):
+    with pytest.raises(EncoderError, match=r"preprocess_cfg\.json promises input .* visual/model\.onnx has"):
         Encoder(Bundle(other))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,16 @@ OPTIONS = Options(epochs=2, batch_size=4, learning_rate=1e-3, precision="float32
 @pytest.fixture(scope="module", autouse=True)
 def keras() -> None:
     import_keras("auto")
+
+
+@pytest.fixture(autouse=True)
+def eagerly(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Without XLA, whose compiling takes most of a tiny training, but where a test is marked ``compiled``."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly("compiled" not in request.keywords)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +85,7 @@ def test_compact_is_ten_times_cheaper_than_pet160() -> None:
     assert compact.multiplications * 10 <= pet160.multiplications
 
 
+@pytest.mark.compiled
 def test_the_fast_forward_pass_is_the_model() -> None:
     models = build(TINY)
     pictures = np.random.default_rng(0).random((3, 16, 16, 3), np.float32)
@@ -81,6 +93,7 @@ def test_the_fast_forward_pass_is_the_model() -> None:
     assert np.abs(np.asarray(plain) - np.asarray(fast)).max() < 1e-5
 
 
+@pytest.mark.compiled
 def test_steps_equal_those_of_keras_fit() -> None:
     import keras
 

@@ -139,8 +139,11 @@ class Encoder:
             raise self._disagree(f"input {s.layout} of {promised}", f"{found}")
 
     def _disagree(self, promised: str, found: str) -> EncoderError:
+        folder = self.bundle.folder
+        described_by = self.bundle.described_by.relative_to(folder)
+        graph = self.bundle.graph.relative_to(folder)
         return EncoderError(
-            f"{self.bundle.described_by} promises {promised}, {self.bundle.graph} has {found}; "
+            f"{folder}: {described_by} promises {promised}, {graph} has {found}; "
             "the two do not belong together: restore or recreate the bundle"
         )
 
