@@ -198,10 +198,10 @@ class Duplicates:
         """
         target = Path(os.path.abspath(os.path.expanduser(os.fspath(folder))))
         _refuse_missing(protect)
-        if str(target) in Below(self._directory.path):
+        if Below(self._directory.path).holds(str(target)):
             raise UsageError(f"{target} lies in the index itself; choose a folder outside")
         there = Below(target)
-        aside = [group for group in groups if kept_of(group).path in there]
+        aside = [group for group in groups if there.holds(kept_of(group).path)]
         others = [group for group in groups if group not in aside]
         extra, skipped = superfluous(others, self._link_to, protect, target)
         skipped += beside(aside, target)

@@ -237,6 +237,10 @@ class Below:
     def __contains__(self, path: str) -> bool:
         return any(path == place or path.startswith(inside) for place, inside in self._places)
 
+    def holds(self, path: str) -> bool:
+        """Whether ``path`` is in the folder by its name, or leads into it through links."""
+        return path in self or os.path.realpath(path) in self
+
 
 # --- reading -------------------------------------------------------------------------------------
 

@@ -47,9 +47,9 @@ def superfluous(
         if photo.id not in kept
     ]
     for photo in sorted(extra.values(), key=lambda photo: photo.path):
-        if any(photo.path in folder for folder in protected):
+        if any(folder.holds(photo.path) for folder in protected):
             skipped.append(Skipped(photo.path, "protected", ""))
-        elif there is not None and photo.path in there:
+        elif there is not None and there.holds(photo.path):
             skipped.append(Skipped(photo.path, "lies in the folder to move to already", ""))
         elif (same := files_kept.get(_file(photo.path))) is not None:
             skipped.append(Skipped(photo.path, f"another name of the same file as {same}", ""))
@@ -95,5 +95,5 @@ def beside(groups: Sequence[DuplicateGroup], target: Path) -> list[Skipped]:
         )
         for group in groups
         for photo in group.photos
-        if photo.path not in there
+        if not there.holds(photo.path)
     ]
