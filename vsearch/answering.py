@@ -229,7 +229,7 @@ class Answering(OpenIndex):
         """A filter for :meth:`answer`; ``None`` when nothing is left out.
 
         Raises:
-            UsageError: it cannot be understood; the message names the column.
+            UsageError: it cannot be understood; the message names the place.
         """
         folders = [] if under is None else _folders(under)
         nodes = [

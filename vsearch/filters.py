@@ -6,12 +6,14 @@
 
 Text is compared without regard to case (of ASCII letters).  A date is a year, a month, a day or a moment, and
 stands for all of it: ``taken = 2024-05`` is May, ``taken > 2024-05`` begins with June.  ``folder = trips``
-means that folder and all below it, relative to any photo folder, or absolute.
+means that folder and all below it, relative to any photo folder, or absolute, as ``path = trips/rome/a.jpg``
+may be.  ``format = jpg`` means the format of that suffix, JPEG.
 """
 
 from __future__ import annotations
 
 import calendar
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from vsearch import files
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,6 +48,14 @@ _LARGEST = 2**63  # SQLite's integers end before
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _CHROMA = {"=": "$eq", "!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
 _CHROMA_FIELDS = {"width", "height", "bytes"}
+# Pillow's names, which the catalog has, by the suffixes of files; where these differ.
+_FORMATS = (
+    dict.fromkeys(("jpg", "jpe", "jfif"), "JPEG")
+    | dict.fromkeys(("jp2", "j2k", "j2c", "jpc", "jpf", "jpx"), "JPEG2000")
+    | dict.fromkeys(("pgm", "pbm", "pnm", "pfm"), "PPM")
+    | {"apng": "PNG", "tif": "TIFF", "avifs": "AVIF", "heic": "HEIF", "hif": "HEIF"}
+)
+_LATEST = "9999-12-31T24:00:00"  # sorts after every moment that a date can be
 _MOMENT = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2})(?:[T ](\d{1,2}):(\d{2})(?::(\d{2}))?)?)?)?")
 _GRAMMAR = r"""
     ?start: either
@@ -61,25 +72,26 @@ _GRAMMAR = r"""
 """
 _EXPECTED = {
     "FIELD": "a field",
+    "NOT": '"not"',
+    "LPAR": '"("',
     "OPERATOR": "one of = != < <= > >= ~",
     "WORD": "a value",
     "QUOTED": "a value",
-    "LPAR": "(",
-    "RPAR": ")",
-    "AND": "and",
-    "OR": "or",
+    "AND": '"and"',
+    "OR": '"or"',
+    "RPAR": '")"',
     "$END": "the end",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``field operator value``; ``column`` is where it stands, from 1."""
+    """``field operator value``; ``place`` is where it stands, as messages say it."""
 
     field: str
     operator: Operator
     value: str
-    column: int
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +155,12 @@ def short_forms(under: Sequence[str], since: Day | None, until: Day | None) -> l
     """
     forms: list[Node] = []
     if under:
-        folders = tuple(Comparison("folder", "=", folder, 1) for folder in under)
+        folders = tuple(Comparison("folder", "=", folder, "under") for folder in under)
         forms.append(folders[0] if len(folders) == 1 else Junction("or", folders))
     if since is not None:
-        forms.append(Comparison("taken", ">=", day_text(since), 1))
+        forms.append(Comparison("taken", ">=", day_text(since), "since"))
     if until is not None:
-        forms.append(Comparison("taken", "<=", day_text(until), 1))
+        forms.append(Comparison("taken", "<=", day_text(until), "until"))
     return forms
 
 
@@ -167,7 +179,7 @@ def compiled(nodes: Sequence[Node], roots: Sequence[str]) -> Condition:
         roots: the index's photo folders, absolute, in the catalog's order.
 
     Raises:
-        UsageError: a field is unknown, or a value does not fit its field; the message names the column.
+        UsageError: a field is unknown, or a value does not fit its field; the message names the place.
     """
     node = nodes[0] if len(nodes) == 1 else Junction("and", tuple(nodes))
     sql, parameters = _sql(node, roots)
@@ -182,13 +194,20 @@ def _parser() -> lark.Lark:
 
 
 def _syntax(text: str, error: lark.exceptions.UnexpectedInput) -> str:
-    column = min(error.column if error.column > 0 else len(text) + 1, len(text) + 1)
-    if getattr(getattr(error, "token", None), "type", "") == "$END":
-        column = len(text) + 1
-    names = getattr(error, "expected", None) or getattr(error, "allowed", None) or ()
-    wanted = dict.fromkeys(_EXPECTED[name] for name in sorted(names) if name in _EXPECTED)
-    found = repr(text[column - 1 :][:12]) if column <= len(text) else "the end"
-    return f"filter, column {column}: expected {' or '.join(wanted) or 'a filter'}, found {found}; in: {text}"
+    ended = getattr(getattr(error, "token", None), "type", "") == "$END"
+    position = len(text) if ended or error.pos_in_stream is None else error.pos_in_stream
+    before = _parser().parse_interactive(text[:position])
+    before.exhaust_lexer()
+    allowed: set[str] = before.accepts()  # type: ignore[no-untyped-call]
+    *others, last = dict.fromkeys(said for name, said in _EXPECTED.items() if name in allowed)
+    wanted = f"{', '.join(others)} or {last}" if others else last
+    found = repr(text[position : position + 12]) if position < len(text) else "the end"
+    line = re.sub(r"\s", " ", text)  # one line, so that the column can be counted
+    return f"{_place(position)}: expected {wanted}, found {found}; in: {line}"
+
+
+def _place(position: int) -> str:
+    return f"filter, column {position + 1}"
 
 
 def _node(tree: lark.Tree[lark.Token], depth: int = 0) -> Node:
@@ -199,7 +218,7 @@ def _node(tree: lark.Tree[lark.Token], depth: int = 0) -> Node:
         field, operator, value = cast("tuple[lark.Token, lark.Token, lark.Tree[lark.Token]]", tuple(children))
         token = cast("lark.Token", value.children[0])
         text = token[1:-1] if token.type == "QUOTED" else str(token)
-        return Comparison(field.lower(), cast(Operator, str(operator)), text, field.column or 1)
+        return Comparison(field.lower(), cast(Operator, str(operator)), text, _place(field.start_pos or 0))
     parts = tuple(_node(cast("lark.Tree[lark.Token]", child), depth + 1) for child in children)
     return Negation(parts[0]) if tree.data == "negation" else Junction(_WORDS[tree.data], parts)
 
@@ -216,10 +235,7 @@ def _sql(node: Node, roots: Sequence[str]) -> tuple[str, list[Parameter]]:
         joined = f" {node.word.upper()} ".join(sql for sql, _ in parts)
         return f"({joined})", [value for _, values in parts for value in values]
     sql, parameters = _comparison(node, roots)
-    return (
-        f"(({sql}) IS TRUE)",
-        parameters,
-    )  # a fact that is not known satisfies nothing, and neither its opposite
+    return f"(({sql}) IS TRUE)", parameters  # what is not known satisfies nothing, and neither its opposite
 
 
 def _comparison(c: Comparison, roots: Sequence[str]) -> tuple[str, list[Parameter]]:
@@ -232,6 +248,8 @@ def _comparison(c: Comparison, roots: Sequence[str]) -> tuple[str, list[Paramete
         return _taken(c)
     if c.field == "folder":
         return _folder(c, roots)
+    if c.field == "path" and c.operator in ("=", "!=") and os.path.isabs(files.expanded(c.value)):
+        return _absolute(c, roots)
     if c.field in _NUMBERS:
         return _number(c)
     return _text(c)
@@ -244,7 +262,8 @@ def _is(c: Comparison, what: str) -> str:
 
 
 def _text(c: Comparison) -> tuple[str, list[Parameter]]:
-    column, value = _TEXTS[c.field], _raw(c.value)
+    given = _FORMATS.get(c.value.lower(), c.value) if c.field == "format" else c.value
+    column, value = _TEXTS[c.field], _raw(given)
     if c.operator == "~":
         return f"instr(lower({column}), lower(CAST(? AS TEXT))) > 0", [value]
     if c.operator == "!=":
@@ -256,7 +275,7 @@ def _folder(c: Comparison, roots: Sequence[str]) -> tuple[str, list[Parameter]]:
     if c.operator == "~":
         return f"instr(lower({_FOLDER}), lower(CAST(? AS TEXT))) > 0", [_raw(c.value)]
     negated = _is(c, "a folder (or ~ for a part of its name)")
-    value = os.path.expanduser(c.value)
+    value = files.expanded(c.value)
     if not os.path.isabs(value):
         sql, parameters = _below(os.path.normpath(value))
         return f"{negated} ({sql})", parameters
@@ -268,6 +287,22 @@ def _folder(c: Comparison, roots: Sequence[str]) -> tuple[str, list[Parameter]]:
         elif os.path.commonpath([value, root]) == root:
             sql, parameters = _below(os.path.relpath(value, root))
             parts.append((f"(root = {number} AND {sql})", parameters))
+    return _any(parts, negated)
+
+
+def _absolute(c: Comparison, roots: Sequence[str]) -> tuple[str, list[Parameter]]:
+    """A path as answers have it: a photo folder's and, from there, the photo's own."""
+    path = _raw(os.path.normpath(files.expanded(c.value)))
+    parts: list[tuple[str, list[Parameter]]] = []
+    for number, root in enumerate(roots):
+        inside = _raw(os.path.join(root, ""))
+        if path.lower().startswith(inside.lower()):  # bytes: ASCII letters alone, as SQLite does it
+            same = f"(root = {number} AND lower(path) = lower(CAST(? AS TEXT)))"
+            parts.append((same, [path[len(inside) :]]))
+    return _any(parts, _is(c, "an absolute path"))
+
+
+def _any(parts: Sequence[tuple[str, list[Parameter]]], negated: str) -> tuple[str, list[Parameter]]:
     joined = " OR ".join(sql for sql, _ in parts) or "FALSE"
     return f"{negated} ({joined})", [value for _, values in parts for value in values]
 
@@ -319,10 +354,10 @@ def _span(c: Comparison) -> tuple[str, str]:
     year, month, day, hour, minute, second = (int(part) if part else None for part in found.groups())
     try:
         first = datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, second or 0)
-        after = first + _length(first, month, day, hour, second)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise _wrong(c, f"{c.value!r} is not a date: {error}") from error
-    return first.isoformat(), after.isoformat()
+    length = _length(first, month, day, hour, second)
+    return first.isoformat(), _LATEST if length > datetime.max - first else (first + length).isoformat()
 
 
 def _length(
@@ -344,7 +379,14 @@ def _chroma(node: Node) -> dict[str, Any] | None:
         return None if None in parts else {f"${node.word}": parts}
     if not isinstance(node, Comparison) or node.field not in _CHROMA_FIELDS or node.value.lower() == "none":
         return None
-    return {node.field: {_CHROMA[node.operator]: _amount(node)}}
+    return {node.field: {_CHROMA[node.operator]: _whole(_amount(node), node.operator)}}
+
+
+def _whole(number: int | float, operator: Operator) -> int:
+    """The whole number that says the same of whole numbers; Chroma would cut the fraction off."""
+    if operator in ("=", "!=") and number != int(number):
+        return -1  # as no photo has it
+    return math.ceil(number) if operator in ("<", ">=") else math.floor(number)
 
 
 def _raw(text: str) -> bytes:
@@ -352,4 +394,4 @@ def _raw(text: str) -> bytes:
 
 
 def _wrong(c: Comparison, why: str) -> UsageError:
-    return UsageError(f"filter, column {c.column}: {why}")
+    return UsageError(f"{c.place}: {why}")
