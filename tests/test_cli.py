@@ -179,6 +179,17 @@ def test_mistakes_are_one_line_and_exit_2(
     assert done.stdout == b""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("remove", ""), ("build-index", ""), ("status", "--index="), ("query", "a.png", "--copy-to", "")],
+)
+def test_an_unset_variable_is_not_this_folder(command: Run, built: Path, arguments: tuple[str, ...]) -> None:
+    done = command(*arguments, cwd=built)
+    assert done.returncode == 2 and b" is empty; is a variable not set?" in done.stderr
+    with vsearch.Index.open(built / ".vsearch") as index:
+        assert index.status().photos == 12
+
+
 def test_a_folder_without_photos(command: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = command("build-index", "empty")

@@ -66,10 +66,59 @@ def test_outputs_go_through_links_and_never_replace_what_is_no_file(
         assert "<html" in (tmp_path / "pipe").read_text()
     long = "x" * 250 + ".html"
     assert command(*asked, long).returncode == 0 and (tmp_path / long).is_file()
-    faults = {"": "is a folder", "no/a.html": "there is no such folder", "y" * 300: "too long"}
+    faults = {
+        ".": "is a folder",
+        "": "--html is empty",
+        "no/a.html": "there is no such folder",
+        "y" * 300: "too long",
+    }
     for place, said in faults.items():
         failed = command(*asked, place)
         assert failed.returncode == 2 and said in failed.stderr.decode() and b"bug" not in failed.stderr
+
+
+def test_outputs_replace_their_like_alone(
+    command: Run, index: vsearch.Index, photos: Path, tmp_path: Path
+) -> None:
+    photo, settings = photos / "day0/photo002.png", index.path / "index.json"
+    kept = {place: place.read_bytes() for place in (photo, settings)}
+    asked = ("query", photos / "day0/photo000.png", "--index", index.path)
+    for options in (("--sheet", photo), ("--html", photo), ("--html", settings)):
+        done = command(*asked, *options)
+        assert (done.returncode, done.stdout) == (2, b"") and b"choose another name" in done.stderr
+    for options in (("map", "--html", photo), ("duplicates", "--html", photo)):
+        assert b"choose another name" in command(*options, "--index", index.path).stderr
+    assert {place: place.read_bytes() for place in kept} == kept
+    for name in ("m.png", "m.jpg"):
+        for _ in range(2):  # the second time it takes the place of the first
+            assert command(*asked, "--sheet", name, "--html", "s.html").returncode == 0
+    piped = [sys.executable, "-m", "vsearch", *map(str, asked), "-0", "--html", "/dev/stdout"]
+    done = subprocess.run(
+        piped, cwd=tmp_path, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0 and b"<html" in done.stdout
+
+
+def test_long_names_are_copied(command: Run, index: vsearch.Index, photos: Path, tmp_path: Path) -> None:
+    long = photos / ("\u00e9" * 125 + ".png")
+    (photos / "day0/photo002.png").rename(long)
+    index.sync()
+    done = command("query", long, "-k", "12", "--copy-to", "best", "--index", index.path)
+    assert done.returncode == 0, done.stderr
+    first = min((tmp_path / "best").iterdir())
+    assert first.name.startswith("01-\u00e9\u00e9") and first.name.endswith("\u00e9.png")
+    refused = command("query", long, "--copy-to", first, "--index", index.path)
+    assert refused.returncode == 2 and b"is a file; name a folder" in refused.stderr
+
+
+def test_a_picture_that_the_index_takes_can_be_drawn(
+    command: Run, photos: Path, toy_encoder: Path, tmp_path: Path
+) -> None:
+    with vsearch.Index.create(tmp_path / "i", encoder=toy_encoder, max_megapixels=300) as index:
+        index.add(photos)
+    Image.new("1", (20_000, 10_100)).save(tmp_path / "large.png")
+    done = command("query", "large.png", "-k", "1", "--html", "s.html", "--index", "i")
+    assert done.returncode == 0, done.stderr
 
 
 def test_copies_pass_over_photos_that_are_gone(

@@ -19,7 +19,7 @@ import typer
 
 from vsearch import __version__
 from vsearch.cli.allocator import share_one_arena
-from vsearch.errors import VsearchError
+from vsearch.errors import UsageError, VsearchError
 
 NOTHING_FOUND = 1
 FAILED = 2
@@ -132,6 +132,7 @@ def _run() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_ENCODING_ERRORS)
     try:
+        _refuse_empty(sys.argv[1:])
         app()
     except VsearchError as error:
         _fail(str(error))
@@ -157,12 +158,23 @@ def _run() -> None:
         )
 
 
+def _refuse_empty(arguments: list[str]) -> None:
+    """An empty argument, of a shell's unset variable, must not stand for the working directory."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, sign, value = argument.partition("=")
+        if not argument or (option.startswith("--") and sign and not value):
+            name = option or (before if before.startswith("-") else "an argument")
+            raise UsageError(f"{name} is empty; is a variable not set? . names this folder")
+
+
 def _of_the_system(error: OSError) -> str | None:
     """What to say of a fault of the machine that no part of the program could foresee."""
     if error.errno == errno.ENOSPC:
         return "the disk that the output goes to is full; make room there"
     if error.errno == errno.EACCES and error.filename is not None:
         return f"cannot read {error.filename}: permission denied; make it readable for this user"
+    if error.errno == errno.ENAMETOOLONG and error.filename is not None:
+        return f"{error.filename} cannot be: its name is too long"
     if error.errno == errno.ENOENT and error.filename is None:  # os.getcwd does so
         return "the working directory was deleted; change to another folder"
     return None
