@@ -242,10 +242,15 @@ def name_of(source: Source) -> str:
     return str(getattr(source, "name", "<file>"))
 
 
+_BOMB_REMEDY = (
+    "if it is a real photo, raise --max-megapixels of build-index, then `vsearch add PHOTOS --retry-failed`"
+)
+
+
 def _bomb(name: str, pixels: int, max_megapixels: float) -> PhotoError:
     megapixels = f"{pixels / 1e6:,.{0 if pixels >= 1e7 else 3}f}".replace(",", " ")
     reason = f"decompression bomb: {megapixels} megapixels, more than {max_megapixels:g}"
-    return PhotoError(name, reason, "if it is a real photo, raise --max-megapixels")
+    return PhotoError(name, reason, _BOMB_REMEDY)
 
 
 def _explained(error: Exception, kind: str | None, name: str, max_megapixels: float) -> PhotoError:

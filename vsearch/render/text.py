@@ -30,7 +30,7 @@ def console(stream: TextIO) -> Console:
 def write_paths(paths: Iterable[str], end: str) -> None:
     """Write bare paths to stdout, each as the bytes that the file system knows it by."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(b"".join(os.fsencode(path + end) for path in paths))
+    sys.stdout.buffer.write(b"".join((path + end).encode("utf-8", "surrogateescape") for path in paths))
 
 
 def printable(path: str) -> str:
