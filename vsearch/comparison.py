@@ -22,7 +22,8 @@ from vsearch.errors import PhotoError, UsageError
 from vsearch.evaluation import Quality
 from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
 from vsearch.ranking import normalised
-from vsearch.records import Device, FileStat, ResizeMode, Skipped
+from vsearch.records import Device, FileStat, Skipped
+from vsearch.resizing import Resizing
 
 Pixels = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]
@@ -37,7 +38,7 @@ class Contestant:
 
     name: str
     input_size: int
-    resize: ResizeMode
+    resizing: Resizing
     dimension: int
     encode: Callable[[Pixels], Vectors]
 
@@ -120,7 +121,7 @@ def contestants(
         if name not in BASELINES:
             raise UsageError(f"baselines are {', '.join(BASELINES)}; received {name!r}")
         baseline = BASELINES[name]
-        found.append(Contestant(name, SIZE, "stretch", baseline.dimension, baseline.encode))
+        found.append(Contestant(name, SIZE, Resizing("stretch"), baseline.dimension, baseline.encode))
     return found
 
 
@@ -221,7 +222,7 @@ def _batches(vectors: Vectors) -> Iterator[Batch]:
 def _encoder(name: str | os.PathLike[str], device: Device) -> Contestant:
     bundle = resolve(name)
     loaded, s = Encoder(bundle, device), bundle.specification
-    return Contestant(os.fspath(name), s.input_size, s.resize, s.dimension, loaded.encode)
+    return Contestant(os.fspath(name), s.input_size, s.resizing, s.dimension, loaded.encode)
 
 
 def _vectors(
@@ -240,9 +241,9 @@ def _vectors(
 def _pixels(contestant: Contestant, file: FileStat, alteration: Alteration | None) -> Pixels:
     path = files.absolute(file.root, file.path)
     if alteration is None:
-        return images.read_pixels(path, contestant.input_size, contestant.resize)
+        return images.read_pixels(path, contestant.input_size, contestant.resizing)
     altered = alteration(images.read_picture(path, _ALTERED_SIZE))
-    return images.read_pixels(altered, contestant.input_size, contestant.resize)
+    return images.read_pixels(altered, contestant.input_size, contestant.resizing)
 
 
 def _fault(file: FileStat) -> Skipped | None:

@@ -152,7 +152,7 @@ class Reader:
         decoded = images.decode(
             data,
             specification.input_size,
-            specification.resize,
+            specification.resizing,
             max_megapixels=self.settings.max_megapixels,
             name=job.path,
         )

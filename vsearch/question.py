@@ -199,7 +199,7 @@ class Asker:
         decoded = images.decode(
             source,
             specification.input_size,
-            specification.resize,
+            specification.resizing,
             max_megapixels=self._settings.max_megapixels,
             box=self._box(source, crop, name) if crop is not None else None,
             name=name,

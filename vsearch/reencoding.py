@@ -83,7 +83,7 @@ class _Reencoding:
         self._new = new
         self._tally = tally
         a, b = old.bundle.specification, new.encoder.specification
-        self._pixels_fit = (a.input_size, a.resize) == (b.input_size, b.resize)
+        self._pixels_fit = (a.input_size, a.resizing) == (b.input_size, b.resizing)
 
     def run(self, on_progress: OnProgress | None) -> None:
         """Fill the new store, publish it, and mark it as finished."""

@@ -17,6 +17,8 @@ import vsearch
 from vsearch.encoders import Bundle, Encoder
 from vsearch.encoders.clip import TextHalf
 from vsearch.errors import EncoderError
+from vsearch.images import read_pixels
+from vsearch.resizing import Resizing
 
 WORDS = {"<pad>": 0, "<unk>": 1, "red": 2, "green": 3, "blue": 4}
 SIZE, CONTEXT = 8, 6
@@ -116,6 +118,124 @@ def test_without_a_tokenizer_config_the_tokenizer_says_how_to_pad(clip_folder: P
     tokenizer.save(str(folder / "textual" / "tokenizer.json"))
     half = TextHalf(folder)
     np.testing.assert_array_equal(half.encode("blue"), half.encode("blue" + " red" * (CONTEXT - 1)))
+
+
+def four_files(source: Path, target: Path) -> Path:
+    """The least a folder can have."""
+    shutil.copytree(source, target)
+    (target / "config.json").unlink()
+    (target / "textual" / "tokenizer_config.json").unlink()
+    return target
+
+
+def let_any_length_in(folder: Path) -> None:
+    graph = onnx.load(folder / "textual" / "model.onnx")
+    graph.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "context"
+    onnx.save(graph, folder / "textual" / "model.onnx")
+
+
+def test_without_a_config_the_text_graph_says_how_many_tokens_it_takes(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    folder = four_files(clip_folder, tmp_path / "four")
+    np.testing.assert_array_equal(
+        Encoder(Bundle(folder)).encode_text("red " * 50), [2 * CONTEXT, *[-CONTEXT] * 2]
+    )
+    (folder / "config.json").write_text(json.dumps({"embed_dim": 3, "text_cfg": {}}))
+    assert TextHalf(folder).encode("red " * 50)[0] == 2 * CONTEXT
+
+
+@pytest.mark.parametrize(("set_up", "tokens"), [("enable_truncation", 9), ("enable_padding", 11), ("", 77)])
+def test_else_the_tokenizer_says_how_many(
+    clip_folder: Path, tmp_path: Path, set_up: str, tokens: int
+) -> None:
+    folder = four_files(clip_folder, tmp_path / "four")
+    let_any_length_in(folder)
+    saved = folder / "textual" / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(saved))
+    if set_up == "enable_truncation":
+        tokenizer.enable_truncation(tokens)
+    elif set_up:
+        tokenizer.enable_padding(length=tokens, pad_token="<pad>")
+    tokenizer.save(str(saved))
+    assert TextHalf(folder).encode("red " * 100)[0] == 2 * tokens
+
+
+def say(file: Path, **what: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **what}))
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value", "allowed"),
+    [
+        ("visual/preprocess_cfg.json", "size", [[8]], "one whole number above 0"),
+        ("visual/preprocess_cfg.json", "size", [{}, {}], "one whole number above 0"),
+        ("visual/preprocess_cfg.json", "size", [8, 9], "one whole number above 0"),
+        ("visual/preprocess_cfg.json", "resize_mode", ["a"], "one of shortest, squash, longest"),
+        ("visual/preprocess_cfg.json", "interpolation", {}, "one of bicubic, bilinear"),
+        ("visual/preprocess_cfg.json", "mean", [[1], 2, 3], "three numbers"),
+        ("visual/preprocess_cfg.json", "std", [1, 0, 1], "numbers other than 0"),
+        ("textual/tokenizer_config.json", "pad_token", {"x": 1}, "a word that tokenizer.json has"),
+        ("textual/tokenizer_config.json", "pad_token", {"content": ["a"]}, "a word that tokenizer.json has"),
+        ("config.json", "text_cfg", {"context_length": [6]}, "a number above 0"),
+    ],
+)
+def test_what_cannot_be_followed_is_told_in_a_line(
+    clip_folder: Path, tmp_path: Path, file: str, field: str, value: object, allowed: str
+) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "odd")
+    say(folder / file, **{field: value})
+    with pytest.raises(EncoderError) as told:
+        Encoder(Bundle(folder)).check()
+    (line,) = str(told.value).splitlines()
+    assert all(part in line for part in (str(folder / file), field, allowed, "; restore the encoder"))
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [({}, [0, 0, 0]), ({"fill_color": 200}, [200] * 3), ({"fill_color": [1, 2, 3]}, [1, 2, 3])],
+)
+def test_the_bars_of_longest_have_the_fill_colour(
+    clip_folder: Path, tmp_path: Path, said: dict[str, object], level: list[int]
+) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "longest")
+    say(folder / "visual" / "preprocess_cfg.json", resize_mode="longest", **said)
+    bundle = Bundle(folder)
+    bundle.copy_to(tmp_path / "encoder")
+    copied = Bundle(tmp_path / "encoder")
+    assert copied.fingerprint == bundle.fingerprint
+    pixels = read_pixels(Image.new("RGB", (200, 100), "red"), SIZE, copied.specification.resizing)
+    assert pixels[0, 0].tolist() == level and pixels[SIZE // 2, 0].tolist() == [255, 0, 0]
+
+
+def test_fill_colour_is_a_colour(clip_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "odd")
+    say(folder / "visual" / "preprocess_cfg.json", fill_color=[0, 256])
+    assert Bundle(folder).fingerprint  # no bars, no matter
+    say(folder / "visual" / "preprocess_cfg.json", resize_mode="longest")
+    with pytest.raises(EncoderError, match=r"fill_color must be a whole number from 0 to 255, or three"):
+        Bundle(folder)
+
+
+def test_interpolation_is_followed(clip_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip_folder, tmp_path / "smooth")
+    for name, filtered in (("random", "bicubic"), ("bilinear", "bilinear")):
+        say(folder / "visual" / "preprocess_cfg.json", interpolation=name)
+        assert Bundle(folder).specification.resizing.interpolation == filtered
+
+
+def test_encoders_written_before_fill_and_interpolation_stay_what_they_were(
+    clip_folder: Path, tmp_path: Path
+) -> None:
+    Bundle(clip_folder).copy_to(tmp_path / "encoder")
+    described = tmp_path / "encoder" / "encoder.json"
+    assert not {"fill", "interpolation"} & json.loads(described.read_text()).keys()
+    say(described, resize="pad")
+    assert Bundle(described.parent).specification.resizing == Resizing("pad", (127, 127, 127), "bicubic")
+    for field, value in (("fill", [0, 0, 256]), ("fill", 0), ("interpolation", ["bicubic"])):
+        say(described, **{"fill": [0, 0, 0], field: value})
+        with pytest.raises(EncoderError, match=f"encoder.json: {field} must be"):
+            Bundle(described.parent)
 
 
 def test_a_text_half_that_does_not_work_makes_no_index(clip_folder: Path, tmp_path: Path) -> None:

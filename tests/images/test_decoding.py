@@ -17,6 +17,7 @@ from tests.images.pictures import RAW, difference, encoded, photo_size, scene
 from vsearch import images
 from vsearch.errors import PhotoError, UsageError
 from vsearch.records import ResizeMode
+from vsearch.resizing import Resizing
 
 # --- formats and modes ---------------------------------------------------------------------------
 
@@ -196,6 +197,15 @@ def test_pad_adds_grey_bars(width: int, height: int) -> None:
     upright = pixels if width > height else pixels.transpose(1, 0, 2)
     assert (upright[:20] == 127).all() and (upright[40:] == 127).all()
     assert (upright[20:40] == (255, 0, 0)).all()
+
+
+def test_bars_and_filter_are_as_asked() -> None:
+    picture = scene(300, 100)
+    bars = images.read_pixels(picture, 60, Resizing("pad", fill=(1, 2, 3)))
+    assert (bars[:20] == (1, 2, 3)).all() and (bars[40:] == (1, 2, 3)).all()
+    assert (bars[20:40] == images.read_pixels(picture, 60, "pad")[20:40]).all()
+    smooth = images.read_pixels(scene(60, 60), 90, Resizing("stretch", interpolation="bilinear"))
+    assert (smooth == np.asarray(scene(60, 60).resize((90, 90), Image.Resampling.BILINEAR))).all()
 
 
 @settings(max_examples=100, deadline=None)

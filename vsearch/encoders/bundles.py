@@ -18,6 +18,7 @@ from vsearch.encoders import clip
 from vsearch.encoders.specification import FORMAT_VERSION, InputType, Layout, Specification
 from vsearch.errors import EncoderError, VersionMismatch
 from vsearch.records import EncoderInfo, ResizeMode
+from vsearch.resizing import Interpolation, is_fill
 
 SPECIFICATION = "encoder.json"
 GRAPH = "encoder.onnx"
@@ -127,8 +128,9 @@ def _specification(path: Path, content: dict[str, Any]) -> Specification:
     if missing := sorted(required - content.keys()):
         raise EncoderError(f"{path} lacks {', '.join(missing)}; restore or recreate the bundle")
     values = {name: value for name, value in content.items() if name in known}
-    for name in ("mean", "std"):
-        values[name] = tuple(values[name]) if isinstance(values[name], list) else values[name]
+    for name in ("mean", "std", "fill"):
+        if isinstance(values.get(name), list):
+            values[name] = tuple(values[name])
     return Specification(**values)
 
 
@@ -137,6 +139,7 @@ def _checked(path: Path, s: Specification) -> Specification:
         "resize": get_args(ResizeMode),
         "layout": get_args(Layout),
         "input_dtype": get_args(InputType),
+        "interpolation": get_args(Interpolation),
     }
     for name, choices in allowed.items():
         if getattr(s, name) not in choices:
@@ -156,6 +159,8 @@ def _checked(path: Path, s: Specification) -> Specification:
             raise _wrong(path, name, "three numbers", value)
     if 0 in s.std:
         raise _wrong(path, "std", "numbers other than 0", s.std)
+    if not is_fill(s.fill):
+        raise _wrong(path, "fill", "three whole numbers, 0 to 255", s.fill)
     return s
 
 

@@ -2,7 +2,7 @@
 
 config.json                      optional: embed_dim, text_cfg.context_length, text_cfg.tokenizer_kwargs.clean
 visual/model.onnx                input float32 [1, 3, S, S]; first output [1, D]
-visual/preprocess_cfg.json       size, mean and std (RGB, 0-1), resize_mode
+visual/preprocess_cfg.json       size, mean, std (RGB, 0-1); optional: resize_mode, fill_color, interpolation
 textual/model.onnx               input int32 [1, context] of token ids; first output [1, D]
 textual/tokenizer.json           of the ``tokenizers`` library
 textual/tokenizer_config.json    optional: pad_token
@@ -15,7 +15,7 @@ import json
 import re
 import string
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from vsearch.encoders.specification import Specification
 from vsearch.errors import EncoderError
 from vsearch.quiet import quiet_stderr
 from vsearch.records import Device, ResizeMode
+from vsearch.resizing import Fill, Interpolation, Resizing, is_fill
 
 VISUAL = Path("visual", "model.onnx")
 TEXTUAL = Path("textual", "model.onnx")
@@ -36,6 +37,8 @@ CONFIG = Path("config.json")
 _CONTEXT = 77
 _PAD_TOKENS = ("<pad>", "[PAD]", "<|endoftext|>")
 _RESIZE: dict[str, ResizeMode] = {"shortest": "crop", "squash": "stretch", "longest": "pad"}
+_INTERPOLATION: dict[str, Interpolation] = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicubic"}
+_Choice = TypeVar("_Choice", ResizeMode, Interpolation)
 
 
 def is_clip(folder: Path) -> bool:
@@ -56,24 +59,18 @@ def describe(folder: Path, name: str) -> Specification:
     Raises:
         EncoderError: a file is missing or says something that cannot be followed.
     """
-    preprocessing = _json(folder / PREPROCESSING)
-    size = preprocessing.get("size")
-    side = size[0] if isinstance(size, list) and len(set(size)) == 1 else size
-    mode = preprocessing.get("resize_mode", "shortest")
-    mean, std = preprocessing.get("mean"), preprocessing.get("std")
-    colours_fit = _is_colour(mean) and _is_colour(std) and 0 not in cast("list[float]", std)
-    if not isinstance(side, int) or side < 1 or mode not in _RESIZE or not colours_fit:
-        modes = ", ".join(_RESIZE)
-        allowed = f"a square size, mean and std of three numbers (std not 0), resize_mode one of {modes}"
-        raise EncoderError(f"{folder / PREPROCESSING} must have {allowed}; received {preprocessing}")
-    colours = cast("tuple[list[float], list[float]]", (mean, std))
-    scaled = [tuple(255.0 * float(number) for number in colour) for colour in colours]
+    path = folder / PREPROCESSING
+    said = _json(path)
+    mode = _chosen(path, said, "resize_mode", _RESIZE, "shortest")
+    mean, std = _colour(path, said, "mean"), _colour(path, said, "std")
+    if 0 in std:
+        raise _wrong(path, "std", "numbers other than 0", said["std"])
     return Specification(
         name=name,
-        input_size=side,
-        resize=_RESIZE[mode],
-        mean=cast("tuple[float, float, float]", scaled[0]),
-        std=cast("tuple[float, float, float]", scaled[1]),
+        input_size=_side(path, said),
+        resize=mode,
+        mean=mean,
+        std=std,
         layout="NCHW",
         input_dtype="float32",
         dimension=_dimension(folder),
@@ -85,6 +82,8 @@ def describe(folder: Path, name: str) -> Specification:
             "layout": "CLIP folder as Immich publishes them",
             "parameters": "from the size of the file",
         },
+        fill=_fill(path, said) if mode == "pad" else Resizing().fill,
+        interpolation=_chosen(path, said, "interpolation", _INTERPOLATION, "bicubic"),
     )
 
 
@@ -105,8 +104,8 @@ class TextHalf:
     def __init__(self, folder: Path, device: Device = "auto") -> None:
         self._folder = folder
         context, self._canonical = _text_settings(folder)
-        self._tokenizer = _tokenizer(folder, context)
         self._session = session(folder / TEXTUAL, device)
+        self._tokenizer = _tokenizer(folder, context or _fixed_length(self._session))
 
     def encode(self, text: str) -> npt.NDArray[np.float32]:
         """The vector of ``text``, float32 [D], as the graph gives it."""
@@ -171,7 +170,8 @@ def _model(graph: Path) -> str | bytes:
     return str(graph)
 
 
-def _tokenizer(folder: Path, context: int) -> Any:
+def _tokenizer(folder: Path, context: int | None) -> Any:
+    """What turns a text into ``context`` tokens, or, if that is not known, into as many as it says itself."""
     import tokenizers
 
     try:
@@ -184,29 +184,42 @@ def _tokenizer(folder: Path, context: int) -> Any:
             f"{folder / TOKENIZER_CONFIG} must name as pad_token a word that {TOKENIZER.name} has; "
             "restore the encoder"
         )
+    context = context or _own_length(tokenizer) or _CONTEXT
     tokenizer.enable_truncation(max_length=context)
     tokenizer.enable_padding(length=context, pad_token=known[0], pad_id=tokenizer.token_to_id(known[0]))
     return tokenizer
 
 
-def _text_settings(folder: Path) -> tuple[int, bool]:
+def _text_settings(folder: Path) -> tuple[int | None, bool]:
     """How many tokens a text has, and whether it is to be canonical; as ``config.json``, if any, says."""
     text = _json(folder / CONFIG).get("text_cfg", {}) if (folder / CONFIG).is_file() else {}
-    context = text.get("context_length", _CONTEXT) if isinstance(text, dict) else None
+    context = text.get("context_length") if isinstance(text, dict) else 0
     cleaning = text.get("tokenizer_kwargs", {}) if isinstance(text, dict) else None
-    if not isinstance(context, int) or context < 1 or not isinstance(cleaning, dict):
+    if not (context is None or _is_size(context)) or not isinstance(cleaning, dict):
         raise EncoderError(
             f"{folder / CONFIG}: text_cfg must be an object, its context_length a number above 0, its "
-            f"tokenizer_kwargs an object; received {text}"
+            f"tokenizer_kwargs an object; received {text}; restore the encoder"
         )
     return context, cleaning.get("clean") == "canonicalize"
+
+
+def _fixed_length(graph: Any) -> int | None:
+    """How many tokens the text graph takes, unless it takes any number."""
+    shapes = [port.shape for port in graph.get_inputs()]
+    return next((shape[1] for shape in shapes if len(shape) == 2 and _is_size(shape[1])), None)
+
+
+def _own_length(tokenizer: Any) -> int | None:
+    """To how many tokens the tokenizer, as it was saved, cuts or fills up a text."""
+    return (tokenizer.truncation or {}).get("max_length") or (tokenizer.padding or {}).get("length")
 
 
 def _pad_tokens(folder: Path, tokenizer: Any) -> list[str]:
     """What may fill up short texts: as the folder says, else what tokenizers of such models usually have."""
     if (folder / TOKENIZER_CONFIG).is_file():
         named = _json(folder / TOKENIZER_CONFIG).get("pad_token", "<pad>")
-        return [named["content"] if isinstance(named, dict) else str(named)]
+        word = named.get("content") if isinstance(named, dict) else named
+        return [word] if isinstance(word, str) else []
     if tokenizer.padding:
         return [tokenizer.padding["pad_token"]]
     return list(_PAD_TOKENS)
@@ -219,7 +232,7 @@ def _dtype(kind: str) -> type[np.signedinteger[Any]]:
 def _dimension(folder: Path) -> int:
     if (folder / CONFIG).is_file():
         dimension = _json(folder / CONFIG).get("embed_dim")
-        if isinstance(dimension, int) and dimension > 0:
+        if _is_size(dimension):
             return dimension
     last = session(folder / VISUAL, "cpu").get_outputs()[0].shape[-1]
     if not isinstance(last, int):
@@ -229,8 +242,47 @@ def _dimension(folder: Path) -> int:
     return last
 
 
-def _is_colour(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(isinstance(n, int | float) for n in value)
+def _side(path: Path, said: dict[str, Any]) -> int:
+    sides = said.get("size")
+    side, *others = sides if isinstance(sides, list) and len(sides) in (1, 2) else [sides]
+    if not _is_size(side) or others not in ([], [side]):
+        raise _wrong(path, "size", "one whole number above 0, or two that are equal", sides)
+    return side
+
+
+def _colour(path: Path, said: dict[str, Any], name: str) -> tuple[float, float, float]:
+    """Three numbers, from the scale 0-1 to 0-255."""
+    colour = said.get(name)
+    numbers = colour if isinstance(colour, list) else []
+    if len(numbers) != 3 or not all(isinstance(number, int | float) for number in numbers):
+        raise _wrong(path, name, "three numbers", colour)
+    red, green, blue = (255.0 * float(number) for number in numbers)
+    return red, green, blue
+
+
+def _fill(path: Path, said: dict[str, Any]) -> Fill:
+    level = said.get("fill_color", 0)
+    fill = tuple(level) if isinstance(level, list) else (level, level, level)
+    if not is_fill(fill):
+        raise _wrong(path, "fill_color", "a whole number from 0 to 255, or three", level)
+    return fill
+
+
+def _chosen(
+    path: Path, said: dict[str, Any], name: str, choices: dict[str, _Choice], default: str
+) -> _Choice:
+    choice = said.get(name, default)
+    if not isinstance(choice, str) or choice not in choices:
+        raise _wrong(path, name, f"one of {', '.join(choices)}", choice)
+    return choices[choice]
+
+
+def _is_size(value: object) -> TypeGuard[int]:
+    return type(value) is int and value > 0
+
+
+def _wrong(path: Path, name: str, expected: str, received: object) -> EncoderError:
+    return EncoderError(f"{path}: {name} must be {expected}; received {received!r}; restore the encoder")
 
 
 def _json(path: Path) -> dict[str, Any]:

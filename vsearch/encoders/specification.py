@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from vsearch.records import ResizeMode
+from vsearch.resizing import Fill, Interpolation, Resizing
 
 FORMAT_VERSION = 1
 Layout = Literal["NHWC", "NCHW"]
 InputType = Literal["uint8", "float32"]
+_USUAL = Resizing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Specification:
         licence: SPDX identifier of the weights.
         provenance: where the weights come from and what was done to them.
         training: the training record, for encoders trained by ``vsearch train``.
+        fill, interpolation: see :class:`vsearch.resizing.Resizing`.
     """
 
     name: str
@@ -47,8 +50,19 @@ class Specification:
     licence: str
     provenance: dict[str, Any]
     training: dict[str, Any] | None = None
+    fill: Fill = _USUAL.fill
+    interpolation: Interpolation = _USUAL.interpolation
     format_version: int = FORMAT_VERSION
 
+    @property
+    def resizing(self) -> Resizing:
+        """How a photo becomes the square input."""
+        return Resizing(self.resize, self.fill, self.interpolation)
+
     def as_json(self) -> str:
-        """The text of ``encoder.json``."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        """The text of ``encoder.json``; fill and interpolation, which came later, only where unusual."""
+        content = asdict(self)
+        for name in ("fill", "interpolation"):  # so that texts, and with them fingerprints, stay as they were
+            if content[name] == getattr(_USUAL, name):
+                del content[name]
+        return json.dumps(content, indent=2) + "\n"

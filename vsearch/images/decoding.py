@@ -15,6 +15,7 @@ from vsearch.errors import UsageError
 from vsearch.images import exif
 from vsearch.images.opening import MAX_MEGAPIXELS, Source, name_of, opened
 from vsearch.records import PhotoFacts, ResizeMode
+from vsearch.resizing import Interpolation, Resizing
 
 Box = tuple[int, int, int, int]
 
@@ -23,9 +24,11 @@ THUMBNAIL = 256
 THUMBNAIL_QUALITY = 80
 
 WHITE = (255, 255, 255)
-GREY = (127, 127, 127)  # padding; 0 after the usual (x - 127) / 128
-BICUBIC = Image.Resampling.BICUBIC
 BILINEAR = Image.Resampling.BILINEAR
+_FILTERS: dict[Interpolation, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": BILINEAR,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,7 @@ class Decoded:
 def decode(
     source: Source,
     size: int,
-    resize: ResizeMode = "crop",
+    resize: ResizeMode | Resizing = "crop",
     *,
     max_megapixels: float = MAX_MEGAPIXELS,
     box: Box | None = None,
@@ -69,7 +72,7 @@ def decode(
     Args:
         source: path, bytes, binary file, Pillow picture, or array (see :func:`from_array`).
         size: side S of the square result, pixels.
-        resize: ``crop`` (shortest side to S, then the centre), ``stretch`` or ``pad`` (grey bars).
+        resize: how it becomes a square; a mode alone is bicubic, with grey bars.
         max_megapixels: refuse larger pictures before decoding them.
         box: ``(x, y, width, height)`` in pixels of the upright photo: use this region alone.
         name: what errors call the photo; by default its path, or ``<bytes>`` and the like.
@@ -78,9 +81,10 @@ def decode(
         PhotoError: the photo cannot be used; nothing else comes out of Pillow.
         UsageError: ``size``, ``resize`` or ``box`` makes no sense.
     """
-    if size < 1 or resize not in ("crop", "stretch", "pad"):
+    how = resize if isinstance(resize, Resizing) else Resizing(resize)
+    if size < 1 or how.mode not in ("crop", "stretch", "pad"):
         allowed = "size must be 1 or more, and resize crop, stretch or pad"
-        raise UsageError(f"{allowed}; received: {size}, {resize}")
+        raise UsageError(f"{allowed}; received: {size}, {how.mode}")
     with opened(source, max_megapixels, name or name_of(source)) as image:
         if image.format == "PNG":
             image.load()  # else reading its EXIF would load it, and tags_of swallow the errors
@@ -88,10 +92,10 @@ def decode(
         orientation = exif.orientation(image, tags)
         whole = exif.turned_size(image.size, orientation)
         region = _region(box, whole)
-        working = _working(image, orientation, whole, _shrink(region, size, resize))
+        working = _working(image, orientation, whole, _shrink(region, size, how.mode))
         working = _cropped(working, region, whole)
         return Decoded(
-            pixels=np.array(_resized(working, size, resize)),
+            pixels=np.array(_resized(working, size, how)),
             whole=working,
             facts=PhotoFacts(
                 *whole, image.format or "", taken_at=exif.taken_at(tags), camera=exif.camera(tags)
@@ -102,7 +106,7 @@ def decode(
 def read_pixels(
     source: Source,
     size: int,
-    resize: ResizeMode = "crop",
+    resize: ResizeMode | Resizing = "crop",
     *,
     max_megapixels: float = MAX_MEGAPIXELS,
     box: Box | None = None,
@@ -207,14 +211,15 @@ def _cropped(working: Image.Image, region: Box, whole: tuple[int, int]) -> Image
     return working.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
-def _resized(working: Image.Image, size: int, resize: ResizeMode) -> Image.Image:
-    if resize == "pad":
-        fitted = working.resize(_whole_size(working, size), BICUBIC)
-        canvas = Image.new("RGB", (size, size), GREY)
+def _resized(working: Image.Image, size: int, how: Resizing) -> Image.Image:
+    resample = _FILTERS[how.interpolation]
+    if how.mode == "pad":
+        fitted = working.resize(_whole_size(working, size), resample)
+        canvas = Image.new("RGB", (size, size), how.fill)
         canvas.paste(fitted, ((size - fitted.width) // 2, (size - fitted.height) // 2))
         return canvas
-    box = _centre(working.size) if resize == "crop" else None
-    return working.resize((size, size), BICUBIC, box=box)
+    box = _centre(working.size) if how.mode == "crop" else None
+    return working.resize((size, size), resample, box=box)
 
 
 def _centre(size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ class _Export:
         specification = Specification(
             name=architecture.name,
             input_size=architecture.input_size,
-            resize=staged.resize,
+            resize=staged.resizing.mode,
             mean=(0.0, 0.0, 0.0),
             std=(1.0, 1.0, 1.0),
             layout="NHWC",
@@ -132,6 +132,8 @@ class _Export:
             precision="int8" if name == "int8" else "float32",
             licence="yours",
             provenance=_provenance(),
+            fill=staged.resizing.fill,
+            interpolation=staged.resizing.interpolation,
         )
         (folder / SPECIFICATION).write_text(specification.as_json())
         return Bundle(folder)
@@ -182,8 +184,7 @@ def _describe(finished: Finished, made: _Made, trained: Trained) -> None:
         "history": [asdict(epoch) for epoch in finished.outcome.epochs],
     }
     del record["bundle"]  # a bundle may move
-    content = {**asdict(made.specification), "training": record}
-    (made.folder / SPECIFICATION).write_text(json.dumps(content, indent=2) + "\n")
+    (made.folder / SPECIFICATION).write_text(replace(made.specification, training=record).as_json())
     history = json.dumps(record["history"], indent=2) + "\n"
     (made.folder / "history.json").write_text(history)
     finished.models.autoencoder.save_weights(made.folder / "model.weights.h5")

@@ -25,6 +25,7 @@ from vsearch.encoders.architectures import Architecture
 from vsearch.errors import PhotoError, UsageError
 from vsearch.ingest import BATCH, batched, in_parallel, reading_threads
 from vsearch.records import FileStat, ResizeMode, Skipped
+from vsearch.resizing import Resizing
 from vsearch.segments import Segment, SegmentWriter
 
 Pixels = npt.NDArray[np.uint8]
@@ -48,13 +49,13 @@ class Staged:
     Attributes:
         rows: one for each photo.
         size: side of the stored pixels.
-        resize: how photos were made square.
+        resizing: how photos were made square.
         skipped: photos that could not be read.
     """
 
     rows: Sequence[PixelRow]
     size: int
-    resize: ResizeMode
+    resizing: Resizing
     skipped: Sequence[Skipped] = field(default=())
 
     def read(self, wanted: Sequence[int]) -> Pixels:
@@ -126,7 +127,7 @@ def stage(
                 writer.add(reading)
     writer.commit()
     rows = [row for file in found if (row := ledger.find(file)) is not None]
-    return Staged(rows, architecture.input_size, RESIZE, tuple(skipped))
+    return Staged(rows, architecture.input_size, Resizing(RESIZE), tuple(skipped))
 
 
 def kept_pixels(path: Path, architecture: Architecture) -> Staged:
@@ -156,7 +157,7 @@ def kept_pixels(path: Path, architecture: Architecture) -> Staged:
             "name the photo folders in place of --index"
         )
     return Staged(
-        sorted(set(rows), key=lambda r: (r.segment, r.row)), specification.input_size, specification.resize
+        sorted(set(rows), key=lambda r: (r.segment, r.row)), specification.input_size, specification.resizing
     )
 
 
