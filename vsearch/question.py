@@ -250,6 +250,8 @@ def box_of(crop: Crop, size: tuple[int, int]) -> images.Box:
 
     >>> box_of("25%, 0%, 50%, 100%", (400, 300))
     (100, 0, 200, 300)
+    >>> box_of("0%,0%,50%,100%", (259, 194)), box_of("50%,0%,50%,100%", (259, 194))
+    ((0, 0, 130, 194), (130, 0, 129, 194))
     """
     parts = crop.split(",") if isinstance(crop, str) else [str(number) for number in crop]
     found = [_CROP.fullmatch(part) for part in parts]
@@ -258,7 +260,9 @@ def box_of(crop: Crop, size: tuple[int, int]) -> images.Box:
         raise UsageError(
             f"a crop is X,Y,WIDTH,HEIGHT in pixels or per cent, such as 10%,10%,50%,50%; received {crop!r}"
         )
-    x, y, width, height = (round(number) for number in numbers)
+    left, top, across, down = numbers
+    x, y = round(left), round(top)
+    width, height = round(left + across) - x, round(top + down) - y  # the edges are rounded: halves meet
     if width < 1 or height < 1 or x + width > size[0] or y + height > size[1]:
         raise UsageError(
             f"crop {x},{y},{width},{height} is not inside the picture, which has {size[0]} x {size[1]} pixels"
