@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -120,21 +121,46 @@ def test_answers_are_those_of_the_index(index: Any, made: vsearch.Index, photo: 
     assert index.query(photo, k=7) == made.query(photo, k=7)
 
 
-@pytest.mark.parametrize("form", ["path", "bytes", "bytearray", "view", "image", "cmyk", "array", "photo"])
+@pytest.mark.parametrize(
+    "form", ["path", "bytes", "bytearray", "view", "slice", "file", "read", "image", "cmyk", "array", "photo"]
+)
 def test_every_form_of_picture(index: Any, made: vsearch.Index, photo: vsearch.Photo, form: str) -> None:
     path = made.path_of(photo)
-    with Image.open(path) as image:
+    read = io.BytesIO(Path(path).read_bytes())
+    read.seek(9)
+    with Image.open(path) as image, open(path, "rb") as file:
         forms = {
             "path": path,
             "bytes": Path(path).read_bytes(),
             "bytearray": bytearray(Path(path).read_bytes()),
             "view": memoryview(Path(path).read_bytes()),
+            "slice": memoryview(np.repeat(np.frombuffer(Path(path).read_bytes(), np.uint8), 2))[::2],
+            "file": file,
+            "read": read,
             "cmyk": image.convert("RGB").convert("CMYK"),
             "image": image.copy(),
             "array": np.asarray(image),
             "photo": photo,
         }
-    assert index.query(forms[form], k=1)[0].path == path
+        match = index.query(forms[form], k=1)[0]
+    assert match.path == path
+    assert match.kind == ("identical" if form not in ("image", "cmyk", "array") else match.kind)
+
+
+def test_a_pipe_has_regions(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:
+    data, (reading, writing) = Path(made.path_of(photo)).read_bytes(), os.pipe()
+    with os.fdopen(writing, "wb") as end:
+        end.write(data)
+    with os.fdopen(reading, "rb") as pipe:
+        assert index.query(pipe, crop="0,0,50%,50%") == made.query(data, crop="0,0,50%,50%")
+
+
+def test_one_picture_is_no_list(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:
+    array = np.asarray(album.picture(0))
+    for one in (made.path_of(photo), io.BytesIO(), array, array[..., 0]):
+        with pytest.raises(vsearch.UsageError, match=r"in brackets: images=\[...\]"):
+            index.query(images=one)
+    assert index.query(images=array[None]) == index.query(array)
 
 
 def test_several_pictures_with_weights_and_minus(index: Any, made: vsearch.Index) -> None:

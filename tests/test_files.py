@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -195,3 +198,47 @@ def test_read_has_a_limit(tmp_path: Path) -> None:
     assert len(files.read(str(path), 2**20 + 1)) == 2**20 + 1
     with pytest.raises(PhotoError, match="larger than 1 MiB"):
         files.read(str(path), 2**20)
+
+
+@posix
+def test_what_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "sparse.jpg", "wb") as file:
+        file.truncate(2**33)
+    tracemalloc.start()
+    try:
+        with pytest.raises(PhotoError, match="larger than 1,024 MiB") as caught:
+            files.read(file.name)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    kept = caught.value.bare()
+    assert (str(kept), kept.__traceback__, kept.__context__) == (str(caught.value), None, None)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**16, 2**18])
+def test_open_files_are_read_from_their_start(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "a.jpg").write_bytes(data)
+    with open(tmp_path / "a.jpg", "rb", buffering=0) as file:
+        file.read(3)
+        assert files.content(file, "a") == files.content(io.BytesIO(data), "a") == data
+    with pytest.raises(PhotoError, match="closed file"):
+        files.content(file, "a")
+    with open(tmp_path / "a.jpg") as text, pytest.raises(PhotoError, match="opened as text"):
+        files.content(text, "a")
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_a_pipe_is_read_to_its_end(buffering: int) -> None:
+    for limit in (2**18, 2**18 - 1):
+        reading, writing = os.pipe()
+        end = os.fdopen(writing, "wb")
+        writer = threading.Thread(target=lambda end=end: (end.write(bytes(2**18)), end.close()))
+        writer.start()
+        with os.fdopen(reading, "rb", buffering=buffering) as file:
+            if limit == 2**18:
+                assert files.content(file, "pipe", limit) == bytes(2**18)
+            else:
+                with pytest.raises(PhotoError, match="larger than"):
+                    files.content(file, "pipe", limit)
+        writer.join()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from tests import album
 from vsearch import files
 from vsearch.encoders import Encoder, resolve
 from vsearch.errors import PhotoError
-from vsearch.ingest import Job, Reader, within
+from vsearch.ingest import Job, Reader, Room, in_parallel, within
 from vsearch.settings import Settings
 
 SETTINGS = Settings(encoder="any")
@@ -59,3 +61,34 @@ def test_what_is_done_in_time_comes_through() -> None:
     assert within(60, lambda: 3) == 3
     with pytest.raises(PhotoError, match="broken"):
         within(60, fail)
+
+
+def test_files_share_a_room_and_a_large_one_has_it_alone() -> None:
+    room, held, most = Room(10), 0, 0
+    lock = threading.Lock()
+
+    def hold(size: int) -> int:
+        nonlocal held, most
+        with room.of(size):
+            with lock:
+                held += size
+                most = max(most, held if size <= 10 else 10 + held - size)
+            time.sleep(0.001)
+            with lock:
+                held -= size
+        return size
+
+    sizes = [n % 13 for n in range(100)]
+    assert list(in_parallel(hold, sizes, 8)) == sizes
+    assert 5 < most <= 10
+    with pytest.raises(KeyError), room.of(99):
+        raise KeyError
+    with room.of(10):
+        pass
+
+
+def test_a_failure_holds_no_bytes(encoder: Encoder, tmp_path: Path) -> None:
+    (tmp_path / "no.jpg").write_text("no picture")
+    (reading,) = Reader(encoder, SETTINGS, lambda job, sha256: False).read([job(tmp_path / "no.jpg")])
+    assert reading.failure is not None and "not an image" in reading.failure.reason
+    assert reading.failure.__traceback__ is None and reading.failure.__cause__ is None

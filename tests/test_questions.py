@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import vsearch
@@ -14,6 +16,7 @@ from tests import album
 from tests.conftest import Run
 from vsearch import calibration, ranking, search
 from vsearch.errors import UsageError
+from vsearch.question import box_of
 
 
 def test_a_mean_of_pictures_finds_both(index: vsearch.Index) -> None:
@@ -61,6 +64,15 @@ def test_a_crop_is_the_region_alone(index: vsearch.Index) -> None:
     best = index.query(wide, crop="50%,0,50%,100%", k=1)[0]
     assert (Path(best.path).stem, best.score) == ("photo004", pytest.approx(1, abs=1e-4))
     assert index.query(wide, crop=(96, 0, 96, 64), k=1) == [best]
+
+
+@given(st.integers(1, 9999), st.integers(1, 9999), st.integers(0, 99), st.integers(0, 99))
+def test_parts_by_per_cent_are_inside_and_meet(width: int, height: int, across: int, down: int) -> None:
+    size = (max(width, 100), max(height, 100))
+    corner = box_of(f"{across}%,{down}%,{100 - across}%,{100 - down}%", size)
+    assert (corner[0] + corner[2], corner[1] + corner[3]) == size
+    if across and down:
+        assert box_of(f"0%,0%,{across}%,{down}%", size) == (0, 0, *corner[:2])
 
 
 @pytest.mark.parametrize(

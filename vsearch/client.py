@@ -12,7 +12,7 @@ import httpx
 from vsearch import errors, files, images, sending, wire
 from vsearch.filters import Day, day_text
 from vsearch.photomap import PhotoMap
-from vsearch.question import Crop, Picture, several
+from vsearch.question import Crop, Picture, content, several
 from vsearch.records import (
     DuplicateGroup,
     EncoderInfo,
@@ -289,7 +289,9 @@ class Client:
         if isinstance(picture, Photo):
             return str(picture.id)
         name = images.name_of(picture)
-        data = images.as_file(picture)
+        data = content(picture)
+        if data is None:
+            data = images.as_file(picture)
         try:
             response = self._again("POST", f"{_API}/pictures", files={"image": ("picture", data)})
         except errors.PhotoError as error:

@@ -49,6 +49,10 @@ class PhotoError(VsearchError):
         self.reason = reason
         self.remedy = remedy
 
+    def bare(self) -> PhotoError:
+        """The same, to be kept: without traceback and cause, whose frames hold the bytes of the photo."""
+        return PhotoError(self.path, self.reason, self.remedy)
+
     def __reduce__(self) -> tuple[type[PhotoError], tuple[str, str, str]]:
         return (type(self), (self.path, self.reason, self.remedy))
 

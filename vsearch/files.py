@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import fnmatch
 import hashlib
+import io
 import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
 
 from vsearch.errors import PhotoError
 from vsearch.records import FileStat, Skipped
@@ -34,6 +36,8 @@ OTHER_PICTURES = frozenset((
 # fmt: on
 # Thumbnails that Synology NAS boxes keep beside the photos; hidden folders are skipped as well.
 SKIPPED_FOLDERS = frozenset(("@eaDir",))
+LARGEST = 2**30  # bytes of a file that is read as a picture
+_PIECE = 2**16
 REMEDIES = {
     errno.ENOENT: "check the path",
     errno.EACCES: "make it readable for this user",
@@ -250,7 +254,7 @@ def expanded(path: str) -> str:
     return path if "\0" in path else os.path.expanduser(path)
 
 
-def read(path: str, limit: int = 2**30) -> bytes:
+def read(path: str, limit: int = LARGEST) -> bytes:
     """The bytes of a file.
 
     Raises:
@@ -258,12 +262,40 @@ def read(path: str, limit: int = 2**30) -> bytes:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(limit + 1)
+            return content(file, path, limit)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    if len(data) > limit:
-        raise PhotoError(path, f"larger than {limit / 2**20:,.0f} MiB", "leave it out")
-    return data
+
+
+def content(file: BinaryIO, name: str, limit: int = LARGEST) -> bytes:
+    """All bytes of an open file, from its start if it can go there; one that is too large is not read.
+
+    Raises:
+        PhotoError: it cannot be read, or is larger than ``limit`` bytes; errors call it ``name``.
+    """
+    if isinstance(file, io.TextIOBase):
+        raise PhotoError(name, "opened as text", "open it with mode 'rb'")
+    pieces: list[bytes] = []
+    try:
+        size = _rewound(file)
+        left = limit + 1 if size <= limit else 0
+        while left and (piece := file.read(min(size + _PIECE, left))):
+            pieces.append(piece)
+            left -= len(piece)
+    except (AttributeError, OSError, ValueError) as error:
+        raise _unreadable(name, error) from error
+    if not left:
+        raise PhotoError(name, f"larger than {limit / 2**20:,.0f} MiB", "leave it out")
+    return b"".join(pieces)
+
+
+def _rewound(file: BinaryIO) -> int:
+    """How large a file is, which is then at its start; 0 where that cannot be told."""
+    if not file.seekable():
+        return 0
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def digest(data: bytes | bytearray | memoryview) -> str:

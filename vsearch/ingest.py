@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -40,6 +41,7 @@ GPU_BYTES_A_PIXEL = 3 * 64 * 4
 THREADS_BEYOND_CORES = 1
 LOOK_AHEAD = 8  # batches waiting for each thread
 DECODE_SECONDS = 20.0
+ROOM = 2**29  # bytes of files in the memory of a process at a time; the largest that is read is 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,33 @@ class Reading:
         return arrays + len(self.thumbnail)
 
 
+class Room:
+    """Memory for the bytes of files that several threads read: who finds too little left waits.
+
+    Args:
+        nbytes: of all files together; a larger file has it to itself.
+    """
+
+    def __init__(self, nbytes: int) -> None:
+        self._all = self._left = nbytes
+        self._freed = threading.Condition()
+
+    @contextmanager
+    def of(self, size: int) -> Iterator[None]:
+        """Room for ``size`` bytes until the end; a thread that has some asks for no more, or all may wait."""
+        size = min(size, self._all)
+        with self._freed:
+            self._freed.wait_for(lambda: size <= self._left)
+            self._left -= size
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._left += size
+                self._freed.notify_all()
+
+
+_room = Room(ROOM)
 NOT_FINITE = "the encoder gave numbers that are not finite"
 
 
@@ -131,13 +160,14 @@ class Reader:
         sha256 = None
         try:
             files.check_format(job.path)
-            data = files.read(job.path)
-            sha256 = files.digest(data)
-            if self.is_known(job, sha256):
-                return Reading(job, sha256)
-            return self._decoded_in_time(job, data, sha256)
+            with _room.of(job.file.size):
+                data = files.read(job.path)
+                sha256 = files.digest(data)
+                if self.is_known(job, sha256):
+                    return Reading(job, sha256)
+                return self._decoded_in_time(job, data, sha256)
         except PhotoError as failure:
-            return Reading(job, sha256, failure=failure)
+            return Reading(job, sha256, failure=failure.bare())
 
     def _decoded_in_time(self, job: Job, data: bytes, sha256: str) -> Reading:
         try:

@@ -151,10 +151,11 @@ class Asker:
             if crop is None:
                 return self._recalled(picture, self._twins(picture.sha256))
             picture = _path(picture)
-        source, sha256 = _bytes_of(picture)
+        data = content(picture)
+        sha256 = None if data is None else files.digest(data)
         if crop is None and (twins := self._twins(sha256)):
             return self._recalled(twins[0], twins)
-        return self._decoded(source, sha256, crop, _name_of(picture))
+        return self._decoded(picture if data is None else data, sha256, crop, images.name_of(picture))
 
     def _encoded(self, pictures: Sequence[Question | _Decoded]) -> list[Question]:
         """The same with a vector for each, in order."""
@@ -192,9 +193,7 @@ class Asker:
 
         return [self._seen.originals.get(photo.sha256 or str(photo.id), original)]
 
-    def _decoded(
-        self, source: images.Source, sha256: str | None, crop: Crop | None, name: str | None
-    ) -> _Decoded:
+    def _decoded(self, source: images.Source, sha256: str | None, crop: Crop | None, name: str) -> _Decoded:
         specification = self._encoder().specification
         decoded = images.decode(
             source,
@@ -218,7 +217,7 @@ class Asker:
         )
         return _Decoded(decoded.pixels, digests, [original], pinned=True)
 
-    def _box(self, source: images.Source, crop: Crop, name: str | None) -> images.Box:
+    def _box(self, source: images.Source, crop: Crop, name: str) -> images.Box:
         limit = self._settings.max_megapixels
         facts = images.decode(source, 8, max_megapixels=limit, name=name).facts
         return box_of(crop, (facts.width, facts.height))
@@ -232,12 +231,13 @@ class Asker:
 
 
 def several(pictures: Sequence[Picture], name: str) -> Sequence[Picture]:
-    """``pictures``, which must not be one: each letter of a path would be a picture.
+    """``pictures``, which must not be one: each letter of a path, or row of an array, would be a picture.
 
     Raises:
         UsageError: it is one.
     """
-    if isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike | Photo | Image.Image):
+    one = isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike | Photo | Image.Image)
+    if one or hasattr(pictures, "read") or (isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3)):
         raise UsageError(f"{name} is a list of pictures; put this one in brackets: {name}=[...]")
     return pictures
 
@@ -250,6 +250,8 @@ def box_of(crop: Crop, size: tuple[int, int]) -> images.Box:
 
     >>> box_of("25%, 0%, 50%, 100%", (400, 300))
     (100, 0, 200, 300)
+    >>> box_of("0%,0%,50%,100%", (259, 194)), box_of("50%,0%,50%,100%", (259, 194))
+    ((0, 0, 130, 194), (130, 0, 129, 194))
     """
     parts = crop.split(",") if isinstance(crop, str) else [str(number) for number in crop]
     found = [_CROP.fullmatch(part) for part in parts]
@@ -258,7 +260,9 @@ def box_of(crop: Crop, size: tuple[int, int]) -> images.Box:
         raise UsageError(
             f"a crop is X,Y,WIDTH,HEIGHT in pixels or per cent, such as 10%,10%,50%,50%; received {crop!r}"
         )
-    x, y, width, height = (round(number) for number in numbers)
+    left, top, across, down = numbers
+    x, y = round(left), round(top)
+    width, height = round(left + across) - x, round(top + down) - y  # the edges are rounded: halves meet
     if width < 1 or height < 1 or x + width > size[0] or y + height > size[1]:
         raise UsageError(
             f"crop {x},{y},{width},{height} is not inside the picture, which has {size[0]} x {size[1]} pixels"
@@ -313,18 +317,19 @@ def _pushed(parts: Vectors, shares: npt.NDArray[np.float64], plus: int) -> Vecto
     return np.asarray(mean + away, np.float32)
 
 
-def _bytes_of(picture: images.Source) -> tuple[images.Source, str | None]:
-    """What to decode, and the SHA-256 where there are bytes."""
+def content(picture: images.Source) -> bytes | None:
+    """The bytes of a picture file, whichever way it is given; ``None`` for a Pillow image or an array.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
     if isinstance(picture, str | os.PathLike):
-        data = files.read(files.expanded(os.fspath(picture)))
-        return data, files.digest(data)
+        return files.read(files.expanded(os.fspath(picture)))
     if isinstance(picture, bytes | bytearray | memoryview):
-        return bytes(picture), files.digest(picture)
-    return picture, None
-
-
-def _name_of(picture: images.Source) -> str | None:
-    return os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
+        return bytes(picture)
+    if isinstance(picture, Image.Image | np.ndarray) or not hasattr(picture, "read"):
+        return None
+    return files.content(picture, images.name_of(picture))
 
 
 def _path(photo: Photo) -> str:
