@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -263,3 +264,15 @@ def test_scores_fall_with_the_rank_however_a_query_is_made(index: vsearch.Index,
 def test_words_must_be_unicode(index: vsearch.Index) -> None:
     with pytest.raises(UsageError, match="must be Unicode"):
         index.query(text="dog \udcff")
+
+
+def test_the_photo_that_is_asked_comes_before_its_copies(index: vsearch.Index, photos: Path) -> None:
+    asked, copy = photos / "day0/photo004.png", photos / "day0/a copy.png"
+    shutil.copyfile(asked, copy)
+    index.sync()
+    for picture, first in ((asked, asked), (copy, copy), (asked.read_bytes(), copy)):
+        found = index.query(picture, k=2)
+        assert [match.kind for match in found] == ["identical", "identical"]
+        assert found[0].path == str(first)
+    photo = next(photo for photo in index.photos() if photo.file.path == "day0/photo004.png")
+    assert index.query(photo, k=1)[0].path == str(asked)

@@ -149,11 +149,12 @@ class Asker:
     def _picture(self, picture: Picture, crop: Crop | None) -> Question | _Decoded:
         if isinstance(picture, Photo):
             if crop is None:
-                return self._recalled(picture, self._twins(picture.sha256))
+                return self._recalled(picture, self._twins(picture.sha256, _path(picture)))
             picture = _path(picture)
         data = content(picture)
         sha256 = None if data is None else files.digest(data)
-        if crop is None and (twins := self._twins(sha256)):
+        asked = files.expanded(os.fspath(picture)) if isinstance(picture, str | os.PathLike) else ""
+        if crop is None and (twins := self._twins(sha256, os.path.abspath(asked))):
             return self._recalled(twins[0], twins)
         return self._decoded(picture if data is None else data, sha256, crop, images.name_of(picture))
 
@@ -168,10 +169,11 @@ class Asker:
             for picture in pictures
         ]
 
-    def _twins(self, sha256: str | None) -> list[Photo]:
-        """The photos of the index that have these bytes."""
+    def _twins(self, sha256: str | None, asked: str) -> list[Photo]:
+        """The photos of the index that have these bytes; that at the path ``asked`` comes first."""
         found = self._catalog.with_digest(sha256) if sha256 else ()
-        return [photo for photo in found if photo.state == "ready"]
+        ready = (photo for photo in found if photo.state == "ready")
+        return sorted(ready, key=lambda photo: (_path(photo) != asked, _path(photo)))
 
     def _recalled(self, photo: Photo, twins: Sequence[Photo]) -> Question:
         """A photo of the index: its vector and thumbnail lie there."""

@@ -205,7 +205,7 @@ class Searcher:
         single one.  Plain answers to several pictures are ranked by scores alone.
         """
         refine = refine and self._settings.metric == "cosine"
-        twins = sorted(_passing(question.twins, only), key=_path)
+        twins = _passing(question.twins, only)
         photos = {photo.id: photo for photo in twins} | self._ready(self._candidates(question, pool, k))
         exact = self._exact(question, [photos[i] for i in photos.keys() - set(pool.ids.tolist())])
         exact |= self._exact(question, twins)
