@@ -291,7 +291,7 @@ class Client:
         name = images.name_of(picture)
         data = content(picture)
         if data is None:
-            data = images.as_file(picture)
+            data = images.as_png(picture)
         try:
             response = self._again("POST", f"{_API}/pictures", files={"image": ("picture", data)})
         except errors.PhotoError as error:
