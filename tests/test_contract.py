@@ -349,19 +349,14 @@ def test_bad_questions_raise_the_same(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "ftp://a", "http://a:x", "http://\0"])
-def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(vsearch.UsageError, match="must be an http or https URL"):
-        vsearch.connect(url)
+@pytest.mark.parametrize("photos", [(None,), (["a"],), ("/nope",), ("",), ("a\0b",), ()])
+def test_what_is_no_path_is_not_added(index: Any, photos: Any) -> None:
+    with pytest.raises(vsearch.UsageError):
+        index.add(*photos)
 
 
-def test_what_json_cannot_say_is_refused() -> None:
-    refused = pytest.raises(vsearch.UsageError, match="this cannot be asked for")
-    with vsearch.connect("http://127.0.0.1:1") as client, refused:
-        client.query(text="x", where="camera ~ '\udcff'")
-
-
-def test_a_token_that_no_header_can_have_is_refused() -> None:
-    for token in ("schlüssel", "a\nb"):
-        with pytest.raises(vsearch.UsageError, match="printable ASCII"):
-            vsearch.connect("http://127.0.0.1:1", token=token)
+def test_numbers_may_be_those_of_numpy(index: Any, made: vsearch.Index) -> None:
+    one, two = made.page(limit=2)
+    given = {"weights": np.array([2, 1], np.float32), "k": np.int64(3), "min_score": np.float32(-0.5)}
+    plain = {"weights": [2.0, 1.0], "k": 3, "min_score": -0.5}
+    assert index.query(images=[one, two], **given) == index.query(images=[one, two], **plain)
