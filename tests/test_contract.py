@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 import vsearch
 from tests import album
+from tests.images import pictures
 from tests.serving import Server
+
+_FORMS = ("path", "bytes", "bytearray", "view", "slice", "file", "read", "image", "cmyk", "array", "photo")
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +124,7 @@ def test_answers_are_those_of_the_index(index: Any, made: vsearch.Index, photo: 
     assert index.query(photo, k=7) == made.query(photo, k=7)
 
 
-@pytest.mark.parametrize(
-    "form", ["path", "bytes", "bytearray", "view", "slice", "file", "read", "image", "cmyk", "array", "photo"]
-)
+@pytest.mark.parametrize("form", _FORMS)
 def test_every_form_of_picture(index: Any, made: vsearch.Index, photo: vsearch.Photo, form: str) -> None:
     path = made.path_of(photo)
     read = io.BytesIO(Path(path).read_bytes())
@@ -145,6 +146,46 @@ def test_every_form_of_picture(index: Any, made: vsearch.Index, photo: vsearch.P
         match = index.query(forms[form], k=1)[0]
     assert match.path == path
     assert match.kind == ("identical" if form not in ("image", "cmyk", "array") else match.kind)
+
+
+def _turned(picture: Image.Image, orientation: int, format: str = "JPEG") -> Image.Image:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    return Image.open(io.BytesIO(pictures.encoded(picture, format, exif=exif)))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        *(_turned(album.picture(3).resize((301, 203)), n) for n in (3, 5, 6, 8)),
+        _turned(album.picture(3), 6, "PNG"),
+        _turned(album.picture(3), 6, "TIFF"),
+        Image.fromarray(np.asarray(album.picture(3).convert("L"), np.float32) / 255),
+        Image.fromarray(np.asarray(album.picture(3).convert("L"), np.int32) * 200),
+        Image.fromarray(np.asarray(album.picture(3).convert("L"), np.uint16) * 200),
+        album.picture(3).convert("P"),
+        album.picture(3).convert("LAB"),
+        album.picture(3).convert("RGBa"),
+        Image.merge("RGBA", [*album.picture(3).split(), album.picture(1).convert("L")]),
+        Image.merge("LA", [album.picture(n).convert("L") for n in (3, 1)]),
+        np.asarray(album.picture(3), np.float64) / 255,
+    ],
+    ids=lambda picture: f"{getattr(picture, 'format', '')}-{getattr(picture, 'mode', 'array')}",
+)
+def test_pictures_in_memory_are_what_they_are_to_the_index(
+    index: Any, made: vsearch.Index, picture: Any
+) -> None:
+    assert index.query(picture, k=5) == made.query(picture, k=5)
+    assert index.query(picture, crop="0%,0%,50%,50%") == made.query(picture, crop="0%,0%,50%,50%")
+
+
+@pytest.mark.parametrize("picture", [Image.new("RGB", (0, 0)), Image.new("La", (8, 8)), np.zeros((0, 3)), 5])
+def test_what_is_no_picture_in_memory_is_refused_alike(index: Any, made: vsearch.Index, picture: Any) -> None:
+    with pytest.raises(vsearch.VsearchError) as expected:
+        made.query(picture)
+    with pytest.raises(type(expected.value)) as caught:
+        index.query(picture)
+    assert str(caught.value) == str(expected.value)
 
 
 def test_a_pipe_has_regions(index: Any, made: vsearch.Index, photo: vsearch.Photo) -> None:
@@ -308,19 +349,14 @@ def test_bad_questions_raise_the_same(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "ftp://a", "http://a:x", "http://\0"])
-def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(vsearch.UsageError, match="must be an http or https URL"):
-        vsearch.connect(url)
+@pytest.mark.parametrize("photos", [(None,), (["a"],), ("/nope",), ("",), ("a\0b",), ()])
+def test_what_is_no_path_is_not_added(index: Any, photos: Any) -> None:
+    with pytest.raises(vsearch.UsageError):
+        index.add(*photos)
 
 
-def test_what_json_cannot_say_is_refused() -> None:
-    refused = pytest.raises(vsearch.UsageError, match="this cannot be asked for")
-    with vsearch.connect("http://127.0.0.1:1") as client, refused:
-        client.query(text="x", where="camera ~ '\udcff'")
-
-
-def test_a_token_that_no_header_can_have_is_refused() -> None:
-    for token in ("schlüssel", "a\nb"):
-        with pytest.raises(vsearch.UsageError, match="printable ASCII"):
-            vsearch.connect("http://127.0.0.1:1", token=token)
+def test_numbers_may_be_those_of_numpy(index: Any, made: vsearch.Index) -> None:
+    one, two = made.page(limit=2)
+    given = {"weights": np.array([2, 1], np.float32), "k": np.int64(3), "min_score": np.float32(-0.5)}
+    plain = {"weights": [2.0, 1.0], "k": 3, "min_score": -0.5}
+    assert index.query(images=[one, two], **given) == index.query(images=[one, two], **plain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ import vsearch
 from tests import album
 from tests.conftest import Run
 from vsearch import calibration, ranking, search
-from vsearch.errors import UsageError
+from vsearch.encoders import Encoder
+from vsearch.errors import EncoderError, UsageError
 from vsearch.question import box_of
 
 
@@ -171,6 +173,27 @@ def test_many_questions_are_answered_as_one_by_one(
     for path, result in zip(paths, found, strict=True):
         if not result.failure:
             assert list(result.matches) == index.query(path, k=k)
+
+
+def test_a_picture_whose_vector_is_not_finite_is_passed_over(
+    index: vsearch.Index, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Encoder.encode
+
+    def dividing_by_zero(self: Encoder, pixels: Any) -> Any:
+        return np.where(pixels.any(axis=(1, 2, 3))[:, None], encode(self, pixels), np.nan)
+
+    monkeypatch.setattr(Encoder, "encode", dividing_by_zero)
+    known, black, new = next(photos.rglob("photo001.*")), tmp_path / "black.png", tmp_path / "new.png"
+    Image.new("RGB", (64, 64)).save(black)
+    album.picture(0).rotate(90).save(new)
+    paths = [str(path) for path in (black, new, known, black, new)]
+    found = list(index.answers([(path, path) for path in paths], search.Wanted(2)))
+    assert [result.failure is None for result in found] == [False, True, True, False, True]
+    assert found[1].matches and found[1].matches == found[4].matches == tuple(index.query(new, k=2))
+    assert f"{black}: the encoder gave numbers that are not finite" in str(found[0].failure)
+    with pytest.raises(EncoderError, match="not finite"):
+        index.query(black)
 
 
 def test_a_weight_without_words_is_refused(command: Run, index: vsearch.Index, photos: Path) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Self
 
 import httpx
 
 from vsearch import errors, files, images, sending, wire
+from vsearch.connection import Connection, object_of
 from vsearch.filters import Day, day_text
 from vsearch.photomap import PhotoMap
 from vsearch.question import Crop, Picture, content, several
 from vsearch.records import (
     DuplicateGroup,
-    EncoderInfo,
     IndexStatus,
     Match,
     Photo,
@@ -25,27 +25,11 @@ from vsearch.records import (
 from vsearch.updates import OnProgress, Progress
 
 _API = "/api/v1"
-_TRIES = 4
-_PAUSE_SECONDS = 0.25  # before the first retry; doubled each time
 _ADD_SECONDS = 600.0  # a photo is acknowledged when it is published
 _LARGE = "copy it into a photo folder of the server, or start that with a larger --max-upload"
 _MAP_SECONDS = 3600.0  # the first to ask for a map waits until it is made
 _LONGEST_ID = 40
 _MOST = 10_000
-_PREFIX = "urn:vsearch:problem:"
-_CLASSES: Mapping[str, type[errors.VsearchError]] = {
-    "usage": errors.UsageError,
-    "missing-extra": errors.MissingExtraError,
-    "invalid": errors.UsageError,
-    "index-busy": errors.IndexBusy,
-    "index-not-found": errors.IndexNotFound,
-    "index-damaged": errors.IndexDamaged,
-    "version-mismatch": errors.VersionMismatch,
-    "encoder-mismatch": errors.EncoderMismatch,
-    "encoder": errors.EncoderError,
-    "collection": errors.CollectionError,
-    "storage": errors.StorageError,
-}
 
 
 def connect(url: str, *, token: str | None = None, timeout: float = 60.0) -> Client:
@@ -57,17 +41,9 @@ def connect(url: str, *, token: str | None = None, timeout: float = 60.0) -> Cli
         timeout: seconds to wait for an answer.
 
     Raises:
-        UsageError: ``url`` or ``token`` is none.
+        UsageError: one of them is none.
     """
-    try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError, ValueError):
-        parsed = httpx.URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise errors.UsageError(f"the server must be an http or https URL; received {url!r}")
-    if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-        raise errors.UsageError("a token is printable ASCII text without spaces; this one is not")
-    return Client(parsed, token, timeout)
+    return Client(Connection(url, token, timeout))
 
 
 class Client:
@@ -79,11 +55,9 @@ class Client:
     refuses.  A :class:`Photo` from here has no locations of its rows, which mean nothing elsewhere.
     """
 
-    def __init__(self, url: httpx.URL, token: str | None, timeout: float) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        limits = httpx.Timeout(timeout, connect=min(timeout, 5.0))
-        self.url = str(url)
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=limits, trust_env=False)
+    def __init__(self, server: Connection) -> None:
+        self.url = server.url
+        self._server = server
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +67,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._server.close()
 
     def query(
         self,
@@ -127,7 +101,7 @@ class Client:
             "minus_weights": None if minus_weights is None else list(minus_weights),
             "text": text,
             "text_weight": text_weight,
-            "crop": crop if crop is None or isinstance(crop, str) else [int(n) for n in crop],
+            "crop": crop if crop is None or isinstance(crop, str) else ",".join(map(str, crop)),
             "where": where,
             "under": None if under is None else os.fspath(under),
             "since": _day(since),
@@ -137,18 +111,16 @@ class Client:
             "min_match": min_match,
             "k": _MOST if k is None else k,
         }
-        answer = self._again("POST", f"{_API}/query", json=request).json()
-        return [Match(**match) for match in answer["matches"]]
+        return self._server.ask(wire.matches, "POST", f"{_API}/query", json=wire.plain(request))
 
     def status(self) -> IndexStatus:
         """Counts, sizes, encoder and generation of the server's index."""
-        fields = self._again("GET", f"{_API}/status").json()
-        return IndexStatus(**{**fields, "encoder": EncoderInfo(**fields["encoder"])})
+        return self._server.ask(wire.status, "GET", f"{_API}/status")
 
     def photo(self, photo_id: str | int) -> Photo | None:
         """The photo with the ``id`` of a :class:`Match`, or ``None``."""
         response = self._photo_part(photo_id, "")
-        return None if response is None else wire.photo(response.json())
+        return None if response is None else self._server.understood(wire.photo, response)
 
     def photos(self) -> Iterator[Photo]:
         """The photos that queries can find, by id."""
@@ -165,8 +137,7 @@ class Client:
         """One page of the photos; see :meth:`vsearch.Index.page`."""
         given = {"state": state, "limit": limit, "after": after, "newest": newest}
         parameters = {name: value for name, value in given.items() if value is not None}
-        answer = self._again("GET", f"{_API}/photos", params=parameters).json()
-        return [wire.photo(fields) for fields in answer["photos"]]
+        return self._server.ask(wire.photos, "GET", f"{_API}/photos", params=parameters)
 
     def failed(self) -> Iterator[Skipped]:
         """The photos that could not be used, with reason and remedy."""
@@ -204,9 +175,10 @@ class Client:
             given["within"] = os.fspath(within)
         groups: list[DuplicateGroup] = []
         while True:
-            page = self._again("GET", f"{_API}/duplicates", params={**given, "offset": len(groups)}).json()
-            groups.extend(wire.group(fields) for fields in page["groups"])
-            if not page["groups"] or len(groups) >= page["total"]:
+            parameters = {**given, "offset": len(groups)}
+            page, total = self._server.ask(wire.groups, "GET", f"{_API}/duplicates", params=parameters)
+            groups += page
+            if not page or len(groups) >= total:
                 return groups
 
     def map(
@@ -226,12 +198,11 @@ class Client:
         folder = None if under is None else os.fspath(under)
         given = {"where": where, "under": folder, "since": _day(since), "until": _day(until)}
         filters = {name: value for name, value in given.items() if value is not None}
-        return wire.photo_map(self._again("GET", f"{_API}/map", params=filters, timeout=_MAP_SECONDS).json())
+        return self._server.ask(wire.photo_map, "GET", f"{_API}/map", params=filters, timeout=_MAP_SECONDS)
 
     def cameras(self) -> dict[str, int]:
         """How many photos each camera took, most first."""
-        cameras: dict[str, int] = self._again("GET", f"{_API}/server").json()["cameras"]
-        return cameras
+        return self._server.ask(wire.cameras, "GET", f"{_API}/server")
 
     def add(
         self,
@@ -256,18 +227,18 @@ class Client:
         if not paths:
             names = ", ".join(os.fspath(photo) for photo in photos)
             raise errors.UsageError(f"no photos in {names}")
-        reports = []
+        reports: list[SyncReport] = []
         done = 0
         for some in sending.batches(paths):
-            reports += self._send(some, root)
+            reports += self._send(some, root, unreadable)
             done += len(some)
             if on_progress is not None:
-                skipped = len(unreadable) + sum(len(report["skipped"]) for report in reports)
+                skipped = len(unreadable) + sum(len(report.skipped) for report in reports)
                 on_progress(Progress(done, len(paths), done - skipped, skipped))
         return SyncReport(
-            added=sum(report["added"] for report in reports),
-            unchanged=sum(report["unchanged"] for report in reports),
-            skipped=(*unreadable, *(Skipped(**s) for report in reports for s in report["skipped"])),
+            added=sum(report.added for report in reports),
+            unchanged=sum(report.unchanged for report in reports),
+            skipped=(*unreadable, *(skipped for report in reports for skipped in report.skipped)),
             seconds=time.monotonic() - started,
         )
 
@@ -291,106 +262,39 @@ class Client:
         name = images.name_of(picture)
         data = content(picture)
         if data is None:
-            data = images.as_file(picture)
+            data = images.as_png(picture)
         try:
-            response = self._again("POST", f"{_API}/pictures", files={"image": ("picture", data)})
+            return self._server.ask(wire.name, "POST", f"{_API}/pictures", files={"image": ("picture", data)})
         except errors.PhotoError as error:
             raise errors.PhotoError(name, error.reason, error.remedy) from None
-        return str(response.json()["picture"])
 
-    def _send(self, paths: Sequence[str], root: str | None) -> list[dict[str, Any]]:
+    def _send(self, paths: Sequence[str], root: str | None, unreadable: list[Skipped]) -> list[SyncReport]:
         """Upload a few files; the reports name those that were skipped by their path here."""
-        parts = [("file", (str(n), files.read(path))) for n, path in enumerate(paths)]
+        parts = sending.parts(paths, unreadable)
+        if not parts:
+            return []
         data = {} if root is None else {"root": root}
-        response = self._once("POST", f"{_API}/photos", files=parts, data=data, timeout=_ADD_SECONDS)
-        report = _object_of(response)
+        response = self._server.once("POST", f"{_API}/photos", files=parts, data=data, timeout=_ADD_SECONDS)
+        answered = object_of(response)
         if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
             if len(paths) > 1:
-                return [report for path in paths for report in self._send([path], root)]
-            too_large = {"path": paths[0], "reason": str(report.get("detail", "too large")), "remedy": _LARGE}
-            return [{"added": 0, "unchanged": 0, "skipped": [too_large]}]
-        if "skipped" not in report:
-            self._raise_for(response)
-            raise self._no_vsearch(response)
-        for skipped in report["skipped"]:
-            if skipped["path"].isdecimal():
-                skipped["path"] = paths[int(skipped["path"])]
-        return [{"added": 0, "unchanged": 0} | report]
+                return [report for path in paths for report in self._send([path], root, unreadable)]
+            return [SyncReport(skipped=[Skipped(paths[0], str(answered.get("detail", "too large")), _LARGE)])]
+        if "skipped" not in answered:
+            self._server.raise_for(response)
+        return [self._server.understood(lambda fields: wire.report(fields, paths), response)]
 
     def _photo_part(self, photo_id: str | int, part: str) -> httpx.Response | None:
         text = str(photo_id)
         if not (text.isascii() and text.isdecimal() and len(text) <= _LONGEST_ID):
             return None
-        response = self._retried("GET", f"{_API}/photos/{text}{part}")
+        response = self._server.retried("GET", f"{_API}/photos/{text}{part}")
         if response.status_code == httpx.codes.NOT_FOUND:
             return None
-        self._raise_for(response)
+        self._server.raise_for(response)
+        if response.headers.get("content-type", "").startswith("text/html"):
+            raise self._server.no_vsearch(response)
         return response
-
-    def _again(self, method: str, path: str, **options: Any) -> httpx.Response:
-        response = self._retried(method, path, **options)
-        self._raise_for(response)
-        return response
-
-    def _retried(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """A request that changes nothing: tried again when the server is away or busy."""
-        pause = _PAUSE_SECONDS
-        for left in reversed(range(_TRIES)):
-            try:
-                response = self._once(method, path, **options)
-            except errors.ServerError:
-                if not left:
-                    raise
-            else:
-                busy = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
-                if not busy or not left:
-                    return response
-                pause = max(pause, _retry_after(response))
-            time.sleep(pause)
-            pause *= 2
-        raise AssertionError("unreachable: the last try returns or raises")
-
-    def _once(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            return self._http.request(method, path, **options)
-        except httpx.HTTPError as error:
-            why = str(error) or type(error).__name__
-            raise errors.ServerError(
-                f"cannot reach {self.url}: {why}; is `vsearch serve` running there?"
-            ) from error
-        except (TypeError, ValueError) as error:  # a number that is none, a text that is not Unicode
-            raise errors.UsageError(f"this cannot be asked for: {error}") from error
-
-    def _raise_for(self, response: httpx.Response) -> None:
-        if not response.is_error:
-            return
-        problem = _object_of(response)
-        if not {"type", "detail"} <= problem.keys():
-            raise self._no_vsearch(response)
-        word, detail = str(problem["type"]).removeprefix(_PREFIX), str(problem["detail"])
-        if word == "photo":
-            raise errors.PhotoError(problem["path"], problem["reason"], problem["remedy"])
-        if word in _CLASSES:
-            raise _CLASSES[word](detail)
-        raise errors.ServerError(f"{self.url}: {detail}")
-
-    def _no_vsearch(self, response: httpx.Response) -> errors.ServerError:
-        answered = f"{response.status_code} {response.reason_phrase}"
-        return errors.ServerError(f"{self.url} answered {answered}; is it a vsearch server?")
-
-
-def _object_of(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object of an answer; an empty one if it has none, a proxy's page say."""
-    try:
-        content = response.json()
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _retry_after(response: httpx.Response) -> float:
-    seconds = response.headers.get("retry-after", "0")
-    return float(seconds) if seconds.isdecimal() else 0.0
 
 
 def _day(given: Day | None) -> str | None:

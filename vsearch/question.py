@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 Picture = images.Source | Photo
 Crop = str | tuple[int, int, int, int]
+_NOT_FINITE = "the encoder gave numbers that are not finite"
 _CROP = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
 
 
@@ -124,7 +125,8 @@ class Asker:
         crops = [asked.crop, *[None] * (len(asked.plus) - 1)]
         pictures = [self._picture(w.picture, crop) for w, crop in zip(asked.plus, crops, strict=False)]
         pictures += [self._picture(w.picture, None) for w in asked.minus]
-        found = self._encoded(pictures)
+        vectors = self._vectors(pictures)
+        found = [self._question(picture, vectors) for picture in pictures]
         plus, minus = found[: len(asked.plus)], found[len(asked.plus) :]
         weights = [w.weight for w in asked.plus]
         if asked.text is not None:
@@ -136,15 +138,22 @@ class Asker:
         return _combined(plus, weights, minus, unlike, cosine=self._settings.metric == "cosine")
 
     def ask_each(self, pictures: Sequence[Picture]) -> list[Question | PhotoError]:
-        """One question for each picture, encoded together; the error for one that cannot be read."""
+        """One question for each picture, encoded together; the error for one that makes none."""
         read: list[Question | _Decoded | PhotoError] = []
         for picture in pictures:
             try:
                 read.append(self._picture(picture, None))
             except PhotoError as failure:
-                read.append(failure)
-        encoded = iter(self._encoded([p for p in read if not isinstance(p, PhotoError)]))
-        return [p if isinstance(p, PhotoError) else next(encoded) for p in read]
+                read.append(failure.bare())
+        vectors = self._vectors(read)
+        asked: list[Question | PhotoError] = []
+        for picture, found in zip(pictures, read, strict=True):
+            try:
+                asked.append(found if isinstance(found, PhotoError) else self._question(found, vectors))
+            except EncoderError:
+                name = _path(picture) if isinstance(picture, Photo) else images.name_of(picture)
+                asked.append(PhotoError(name, _NOT_FINITE, "use another encoder, or leave the picture out"))
+        return asked
 
     def _picture(self, picture: Picture, crop: Crop | None) -> Question | _Decoded:
         if isinstance(picture, Photo):
@@ -158,16 +167,17 @@ class Asker:
             return self._recalled(twins[0], twins)
         return self._decoded(picture if data is None else data, sha256, crop, images.name_of(picture))
 
-    def _encoded(self, pictures: Sequence[Question | _Decoded]) -> list[Question]:
-        """The same with a vector for each, in order."""
+    def _vectors(self, pictures: Sequence[object]) -> Iterator[Vector]:
+        """A vector for each of those that are to be encoded, in order."""
         pixels = [picture.pixels for picture in pictures if isinstance(picture, _Decoded)]
-        vectors = iter(self._encoder().encode(np.stack(pixels)) if pixels else ())
-        return [
-            Question(self._unit(next(vectors)), picture.digests, picture.originals, pinned=picture.pinned)
-            if isinstance(picture, _Decoded)
-            else picture
-            for picture in pictures
-        ]
+        return iter(self._encoder().encode(np.stack(pixels)) if pixels else ())
+
+    def _question(self, picture: Question | _Decoded, vectors: Iterator[Vector]) -> Question:
+        """The same with a vector, the next one if it has none."""
+        if isinstance(picture, Question):
+            return picture
+        vector = self._unit(next(vectors))
+        return Question(vector, picture.digests, picture.originals, pinned=picture.pinned)
 
     def _twins(self, sha256: str | None, asked: str) -> list[Photo]:
         """The photos of the index that have these bytes; that at the path ``asked`` comes first."""
@@ -226,9 +236,7 @@ class Asker:
 
     def _unit(self, vector: Vector) -> Vector:
         if not np.isfinite(vector).all():
-            raise EncoderError(
-                "the encoder gave numbers that are not finite for the query; use another encoder or picture"
-            )
+            raise EncoderError(f"{_NOT_FINITE} for the query; use another encoder or picture")
         return normalised(vector[np.newaxis])[0] if self._settings.metric == "cosine" else vector
 
 

@@ -113,7 +113,7 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
     sweep(index.directory, index.catalog)
     ids: dict[int, None] = {}
     for path in paths:
-        _refuse_no_path(path)
+        files.refuse_no_path(path)
         found = dict.fromkeys(_ids_below(index.catalog, os.fspath(path)))
         if not found:
             raise UsageError(f"{os.fspath(path)}: the index has no photo there; see `vsearch status`")
@@ -311,7 +311,7 @@ def _sources(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -
 
 def _source(path: str | os.PathLike[str]) -> Source:
     """A folder as ``(folder, None)``, a file as ``(its folder, its name)``; both resolved."""
-    _refuse_no_path(path)
+    files.refuse_no_path(path)
     given = os.path.realpath(os.path.expanduser(os.fspath(path)))
     if os.path.isdir(given):
         if not os.access(given, os.R_OK | os.X_OK):
@@ -339,16 +339,6 @@ def _refuse_excluded(index: Writable, sources: Iterable[Source]) -> None:
                     f"{path} is left out by the index's --exclude ({globs}); move it, or give "
                     "`vsearch build-index` another --exclude"
                 )
-
-
-def _refuse_no_path(path: str | os.PathLike[str]) -> None:
-    """An empty path, of an unset variable in a shell, must not stand for the working directory."""
-    if not isinstance(path, str | os.PathLike):
-        raise UsageError(f"a photo or folder is named by its path; received {path!r}")
-    if not os.fspath(path):
-        raise UsageError("a path is empty; name a folder or a photo, or . for this folder")
-    if "\0" in os.fspath(path):
-        raise UsageError(f"{os.fspath(path)!r} has a NUL character, which no path has")
 
 
 def _with_roots(index: Writable, wanted: Iterable[Source]) -> Writable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,50 @@ from vsearch.records import (
     DuplicateGroup,
     DuplicateMember,
     DuplicatePhoto,
+    EncoderInfo,
     FileStat,
+    IndexStatus,
+    Match,
     Photo,
     PhotoFacts,
     Region,
+    Skipped,
+    SyncReport,
 )
+
+
+def plain(value: Any) -> Any:
+    """``value`` for JSON: Python's own numbers in place of NumPy's, in lists and objects as well."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def matches(fields: dict[str, Any]) -> list[Match]:
+    """The answers to a query, best first."""
+    return [Match(**match) for match in fields["matches"]]
+
+
+def status(fields: dict[str, Any]) -> IndexStatus:
+    """Counts, sizes, encoder and generation."""
+    return IndexStatus(**{**fields, "encoder": EncoderInfo(**fields["encoder"])})
+
+
+def cameras(fields: dict[str, Any]) -> dict[str, int]:
+    """How many photos each camera took."""
+    return dict(fields["cameras"])
+
+
+def name(fields: dict[str, Any]) -> str:
+    """What the server calls a picture that was sent."""
+    return str(fields["picture"])
+
+
+def photos(fields: dict[str, Any]) -> list[Photo]:
+    """A page of photos."""
+    return [photo(each) for each in fields["photos"]]
 
 
 def photo(fields: dict[str, Any]) -> Photo:
@@ -29,6 +70,21 @@ def photo(fields: dict[str, Any]) -> Photo:
         reason=fields["reason"],
         remedy=fields["remedy"],
     )
+
+
+def report(fields: dict[str, Any], names: Sequence[str]) -> SyncReport:
+    """What became of photos that were sent, each called by its number in ``names``."""
+    skipped = [Skipped(**each) for each in fields["skipped"]]
+    return SyncReport(
+        added=int(fields.get("added", 0)),
+        unchanged=int(fields.get("unchanged", 0)),
+        skipped=[replace(s, path=names[int(s.path)]) if s.path.isdecimal() else s for s in skipped],
+    )
+
+
+def groups(fields: dict[str, Any]) -> tuple[list[DuplicateGroup], int]:
+    """A page of groups of duplicates, and how many there are."""
+    return [group(each) for each in fields["groups"]], int(fields["total"])
 
 
 def group(fields: dict[str, Any]) -> DuplicateGroup:

@@ -6,12 +6,11 @@ resize.  All results come from one small working picture: a 12-megapixel JPEG co
 its full decode.
 """
 
-from vsearch.images.decoding import Box, Decoded, decode, read_picture, read_pixels
+from vsearch.images.decoding import Box, Decoded, as_png, decode, read_picture, read_pixels
 from vsearch.images.opening import (
     MAX_MEGAPIXELS,
     Measure,
     Source,
-    as_file,
     from_array,
     measure,
     name_of,
@@ -23,7 +22,7 @@ __all__ = [
     "Decoded",
     "Measure",
     "Source",
-    "as_file",
+    "as_png",
     "decode",
     "from_array",
     "measure",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from vsearch.errors import UsageError
 from vsearch.images import exif
@@ -126,6 +127,21 @@ def read_picture(
         whole = exif.turned_size(image.size, orientation)
         shrink = max(1, int(max(whole) / longest / 2))
         return _fit(_working(image, orientation, whole, shrink), longest)
+
+
+def as_png(picture: Source) -> bytes:
+    """A PNG file that decodes to what a Pillow picture or an array does; errors of :func:`decode`.
+
+    It is as large as the picture, whatever this machine would refuse: others may decode it.
+    """
+    with opened(picture, math.inf, name_of(picture)) as image:
+        turn = Image.Exif()
+        turn[ExifTags.Base.Orientation] = exif.orientation(image, exif.tags_of(image))
+        rgb = _rgb(image)
+        rgb.info = {}  # an old EXIF, say
+        file = io.BytesIO()
+        rgb.save(file, "PNG", exif=turn)
+        return file.getvalue()
 
 
 def _region(box: Box | None, whole: tuple[int, int]) -> Box:

@@ -27,7 +27,6 @@ Source = File | Image.Image | NDArray[Any]
 MAX_MEGAPIXELS = 200.0
 # Rows cost memory and time by themselves: 74 bytes that claim to be 1 x 50,000,000 took 1.3 GB.
 _LONGEST_SIDE = 500_000
-_PNG_MODES = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
 
 # Raster formats only.  EPS would start Ghostscript; most other decoders of Pillow (FLI, PSD, DDS)
 # are written in Python, slow on hostile files, and no camera writes what they read.
@@ -99,24 +98,6 @@ def measure(source: Source, max_megapixels: float = MAX_MEGAPIXELS, *, name: str
         tags = exif.tags_of(image) if image.format != "PNG" or "exif" in image.info else {}
         width, height = exif.turned_size(image.size, exif.orientation(image, tags))
         return Measure(image.format or "", width, height)
-
-
-def as_file(source: Source) -> bytes:
-    """The bytes of a picture file: those of the file itself, or a PNG of a Pillow picture or an array.
-
-    Raises:
-        PhotoError: the file cannot be read, or the array is no picture.
-    """
-    if isinstance(source, np.ndarray):
-        source = from_array(source)
-    if isinstance(source, Image.Image):
-        file = io.BytesIO()
-        (source if source.mode in _PNG_MODES else source.convert("RGB")).save(file, "PNG")
-        return file.getvalue()
-    try:
-        return _binary(source).read()
-    except (OSError, ValueError) as error:
-        raise _unreadable(error, name_of(source)) from error
 
 
 def _open_file(source: File, max_megapixels: float, name: str) -> Image.Image:
