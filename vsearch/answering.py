@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -120,7 +120,8 @@ class Answering(OpenIndex):
         Args:
             pictures: what each is called, and itself; one that cannot be read gives a result with a failure.
         """
-        searcher, asker = self._follow(), self._asker()
+        own = self.sibling()  # what it has open is closed by nobody else while threads ask
+        searcher, asker = own._follow(), own._asker()
 
         def answer(batch: list[tuple[str, Picture]]) -> list[Result]:
             names, asked = [name for name, _ in batch], asker.ask_each([picture for _, picture in batch])
@@ -132,10 +133,18 @@ class Answering(OpenIndex):
                 for name, question in zip(names, asked, strict=True)
             ]
 
-        batches = batched(pictures, batch_of(self._bundle.specification.input_size))
-        with threadpool_limits(1, user_api="blas"):  # its own threads would only wait for the others
+        batches = batched(pictures, batch_of(own._bundle.specification.input_size))
+        with own, threadpool_limits(1, user_api="blas"):  # its own threads would only wait for the others
             for results in in_parallel(answer, batches, reading_threads()):
                 yield from results
+
+    def sibling(self) -> Self:
+        """Another one for another thread; both share the loaded encoder and what photos look like."""
+        other = type(self)(self._directory, self._device)
+        if other._bundle.fingerprint == self._bundle.fingerprint:
+            other._loaded = self._encoder()
+        other._seen = self._seen
+        return other
 
     def named(self, path: PathLike) -> Photo | None:
         """The photo at ``path``, absolute or relative to a photo folder, whether its file is there or not."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from vsearch.answering import Answering, PathLike
 from vsearch.errors import UsageError
@@ -63,7 +63,8 @@ class Browsable(Answering):
         Raises:
             UsageError: ``limit`` is less than 1, or ``after`` is not an id.
         """
-        if limit < 1 or (after is not None and not is_id(after)):
+        is_number = isinstance(limit, int) and 1 <= limit <= _LAST_ID
+        if not is_number or (after is not None and not is_id(after)):
             raise UsageError(f"limit must be 1 or more, and after a photo's id; received {limit}, {after}")
         start = int(after) if after is not None else _LAST_ID if newest else 0
         sql, parameters = (condition.sql, condition.parameters) if condition else ("TRUE", ())
@@ -106,6 +107,18 @@ class Browsable(Answering):
             return photo_map(vectors, self._reading(), condition, seed, on_step)
 
         return self._patiently(read)
+
+    def photo(self, photo_id: str | int) -> Photo | None:
+        """The photo with the ``id`` of a :class:`Match` or :class:`Photo`, or ``None``."""
+        return self._reading().get(int(photo_id)) if is_id(photo_id) else None
+
+    def thumbnail(self, photo_id: str | int) -> bytes | None:
+        """The JPEG thumbnail of a photo, longest side 256 pixels, or ``None``."""
+        with self._lock:
+            photo = self.photo(photo_id)
+            if photo is None or photo.thumbnail is None:
+                return None
+            return self._stored().thumbnails.thumbnail(photo.thumbnail)
 
     @contextmanager
     def thumbnails(self) -> Iterator[Callable[[str], bytes | None]]:
@@ -155,14 +168,6 @@ class Browsable(Answering):
         some = self.page(limit=1, newest=True)
         return bool(some and self.query(some[0], k=1))
 
-    def sibling(self) -> Self:
-        """Another one for another thread; both share the loaded encoder and what photos look like."""
-        other = type(self)(self._directory, self._device)
-        if other._bundle.fingerprint == self._bundle.fingerprint:
-            other._loaded = self._encoder()
-        other._seen = self._seen
-        return other
-
 
 def _stamp(path: Path) -> tuple[int, int] | None:
     """Inode and time of change, ns: another one whenever the file was replaced."""
@@ -176,4 +181,4 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 def is_id(given: str | int) -> bool:
     """Whether ``given`` may be the id of a photo."""
     text = str(given)
-    return text.isascii() and text.isdecimal() and int(text) <= _LAST_ID
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= _LAST_ID

@@ -15,6 +15,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ except ImportError:  # Windows, where an open file cannot be removed anyway
 
 TEMPORARY = ".writing-"
 _FAULT_VARIABLE = "VSEARCH_TEST_FAULT"
+_BEGINNING = 4096  # bytes that tell the sort of a file
 _LONGEST_NAME = 255  # bytes, on every common file system
 _ELSEWHERE = "choose a writable place"
 _REMEDIES = {
@@ -136,14 +138,31 @@ def write_atomic(path: Path, data: bytes, name: str = "file") -> None:
             temporary.unlink()
 
 
-def write_output(path: Path, data: bytes) -> None:
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """A sort of file that people have written; it takes the place of its like, never of a photo.
+
+    Attributes:
+        name: what a person calls it.
+        mark: what such a file has near its beginning, in lower case.
+    """
+
+    name: str
+    mark: bytes
+
+
+PAGE = Sort("page", b"<html")
+MONTAGE = Sort("montage of vsearch's", b"vsearch montage")
+
+
+def write_output(path: Path, data: bytes, sort: Sort) -> None:
     """Write a file that a person named, through links; what is no regular file, a pipe say, is written to.
 
     Raises:
-        UsageError: it is a folder.
+        UsageError: it is a folder, or a file of another sort.
         StorageError: the disk is full, read-only or failing.
     """
-    path = _output(path)
+    path = _output(path, sort)
     if _is_replaced(path):
         write_atomic(path, data)
     else:
@@ -151,13 +170,13 @@ def write_output(path: Path, data: bytes) -> None:
             path.write_bytes(data)
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path, sort: Sort) -> None:
     """Refuse, before the work begins, a place where :func:`write_output` could not write.
 
     Raises:
         UsageError, StorageError: as there.
     """
-    path = _output(path)
+    path = _output(path, sort)
     if _is_replaced(path):
         trial = temporary_beside(path)
         with storage_errors(path):
@@ -165,10 +184,17 @@ def check_output(path: Path) -> None:
             trial.unlink()
 
 
-def _output(path: Path) -> Path:
-    path = Path(os.path.realpath(path.expanduser()))
+def _output(path: Path, sort: Sort) -> Path:
+    path = path.expanduser()
     if os.path.isdir(path):
-        raise UsageError(f"{path} is a folder; name a file to write")
+        raise UsageError(f"{os.path.realpath(path)} is a folder; name a file to write")
+    if not _is_replaced(path):
+        return path  # the pipe that /dev/stdout leads to has no name of its own
+    path = Path(os.path.realpath(path))
+    with storage_errors(path), contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        beginning = file.read(_BEGINNING)
+        if beginning and sort.mark not in beginning.lower():
+            raise UsageError(f"{path} is there already, and is no {sort.name}; choose another name")
     return path
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vsearch import durable, files, updates
-from vsearch.browsing import Browsable, is_id
+from vsearch.browsing import Browsable
 from vsearch.catalog import Catalog
 from vsearch.cluster import reading_at
 from vsearch.collection import ChromaServer, server_url
@@ -321,17 +321,6 @@ class Index(Browsable, TidyIndex):
     def photos(self) -> Iterator[Photo]:
         """The photos that queries can find, by id, streamed from the catalog."""
         return self._reading().photos("ready")
-
-    def photo(self, photo_id: str | int) -> Photo | None:
-        """The photo with the ``id`` of a :class:`Match` or :class:`Photo`, or ``None``."""
-        return self._reading().get(int(photo_id)) if is_id(photo_id) else None
-
-    def thumbnail(self, photo_id: str | int) -> bytes | None:
-        """The JPEG thumbnail of a photo, longest side 256 pixels, or ``None``."""
-        photo = self.photo(photo_id)
-        if photo is None or photo.thumbnail is None:
-            return None
-        return self._stored().thumbnails.thumbnail(photo.thumbnail)
 
     def evaluate(
         self, labels: str = "folder", *, k: int = 10, rankings: Sequence[str] = ("plain", "refined")

@@ -44,7 +44,7 @@ class OpenIndex:
             self._bundle = self._check_encoder(self._read_bundle())  # re-encoding has just switched
         self._loaded: Encoder | None = None
         self._catalog: Catalog | None = None
-        self._lock = threading.RLock()  # a thread must not close what another reads
+        self._lock = threading.RLock()  # a thread must not close what another asks
 
     def __enter__(self) -> Self:
         return self
@@ -55,9 +55,9 @@ class OpenIndex:
     def close(self) -> None:
         """Let go of the files; the index may be used again and opens them anew."""
         with self._lock:
-            if self._catalog is not None:
-                self._catalog.close()
-            self._catalog = None
+            self._catalog = (
+                None  # it closes itself when the last thread or iterator that reads it has done so
+            )
 
     @property
     def path(self) -> Path:
@@ -68,6 +68,11 @@ class OpenIndex:
     def encoder_info(self) -> EncoderInfo:
         """The encoder that made the vectors."""
         return self._bundle.info
+
+    @property
+    def max_megapixels(self) -> float:
+        """The largest picture that is decoded."""
+        return self._settings.max_megapixels
 
     @contextmanager
     def _writing(self) -> Iterator[Writable]:
@@ -89,13 +94,14 @@ class OpenIndex:
 
     def _reading(self) -> Catalog:
         self._refuse_forked()
-        if self._catalog is not None and not self._is_current():
-            self.close()  # re-encoding has removed the store, or the catalog was made anew
-        if self._catalog is None:
-            self._reload()
-            self._catalog = self._open_catalog(read_only=True)
-            self._catalog_status = os.stat(self._catalog.path)
-        return self._catalog
+        with self._lock:
+            if self._catalog is not None and not self._is_current():
+                self.close()  # re-encoding has removed the store, or the catalog was made anew
+            if self._catalog is None:
+                self._reload()
+                self._catalog = self._open_catalog(read_only=True)
+                self._catalog_status = os.stat(self._catalog.path)
+            return self._catalog
 
     def _is_current(self) -> bool:
         """Whether the catalog that is open is still the one of that name."""
@@ -115,12 +121,13 @@ class OpenIndex:
 
     def _reload(self) -> None:
         """Read ``index.json`` again; another process may have added a root, or re-encoded everything."""
-        before, self._settings = self._settings, self._directory.settings()
-        if before.encoder != self._settings.encoder:
-            self._bundle = self._check_encoder(self._read_bundle())
-            self._loaded = None
-        if before.store != self._settings.store:
-            self.close()  # what is open lies in the old store
+        with self._lock:
+            before, self._settings = self._settings, self._directory.settings()
+            if before.encoder != self._settings.encoder:
+                self._bundle = self._check_encoder(self._read_bundle())
+                self._loaded = None
+            if before.store != self._settings.store:
+                self.close()  # what is open lies in the old store
 
     def _refuse_forked(self) -> None:
         """Neither SQLite's connections nor the threads of ONNX Runtime and Chroma outlive a fork."""

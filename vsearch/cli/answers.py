@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,17 +61,25 @@ class Shown:
 
 
 def check_output(output: Output) -> None:
-    """Refuse what contradicts itself.
+    """Refuse what contradicts itself, or has no place.
 
     Raises:
-        UsageError: two kinds of listing at once, or a montage in a format that is none.
+        UsageError: two kinds of listing at once, a montage in a format that is none, or a file of another
+            sort in its place.
+        StorageError: the place cannot be written.
     """
+    from vsearch import durable
+
     if output.as_json + output.paths + output.null + output.preview > 1:
         raise UsageError("--json, --paths, -0 and --preview exclude each other; choose one")
     if output.copy_to is not None and output.link_to is not None and output.copy_to == output.link_to:
         raise UsageError("--copy-to and --link-to need a folder each")
     if output.sheet is not None and output.sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise UsageError(f"a montage is a .jpg or a .png; received {output.sheet}")
+    if output.html is not None:
+        durable.check_output(output.html, durable.PAGE)
+    if output.sheet is not None:
+        durable.check_output(output.sheet, durable.MONTAGE)
 
 
 def deliver(
@@ -142,10 +151,12 @@ def _thumbnail(index: Index, picture: Picture, crop: Crop | None) -> bytes | Non
         if crop is None:
             return index.thumbnail(picture.id)
         picture = index.path_of(picture)
-    whole = decode(picture, 8)
+    limit = index.max_megapixels
+    whole = decode(picture, 8, max_megapixels=limit)
     if crop is None:
         return whole.thumbnail
-    return decode(picture, 8, box=box_of(crop, (whole.facts.width, whole.facts.height))).thumbnail
+    box = box_of(crop, (whole.facts.width, whole.facts.height))
+    return decode(picture, 8, max_megapixels=limit, box=box).thumbnail
 
 
 def _place(matches: Sequence[Match], folder: Path, put: Callable[[str, str], object], done: str) -> None:
@@ -167,7 +178,8 @@ def _place(matches: Sequence[Match], folder: Path, put: Callable[[str, str], obj
             with storage_errors(target):
                 put(match.path, str(target))
         except StorageError:
-            target.unlink(missing_ok=True)  # half of a copy
+            with suppress(OSError):  # half of a copy; a name too long is none
+                target.unlink()
             raise
         placed += 1
     print(f"{done} {placed} photos into {folder}", file=sys.stderr)

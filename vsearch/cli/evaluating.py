@@ -90,7 +90,7 @@ def evaluate(
     if itself and (html is not None or ranking or k is not None):
         raise UsageError("-k, --html and --ranking need --labels")
     if html is not None:
-        durable.check_output(html)
+        durable.check_output(html, durable.PAGE)
     names = encoder or ([] if baseline else ["photo"])
     compared = contestants(names, baseline or (), device)
     chosen = _photos(photos, exclude or (), limit)

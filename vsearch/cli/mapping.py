@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from vsearch import durable
 from vsearch.cli import NOTHING_FOUND, app
 from vsearch.cli.options import IndexOption, JsonOption, SinceOption, UnderOption, UntilOption
 from vsearch.cli.querying import Filter
@@ -43,6 +44,8 @@ def map_photos(
 
     if html is None and not as_json:
         raise UsageError("say where the map goes: --html FILE, or --json for the positions")
+    if html is not None:
+        durable.check_output(html, durable.PAGE)
     with Index.open(index) as opened, _working("placing the photos"):
         found = opened.map(where, under=under, since=since, until=until, seed=seed)
     if not len(found):

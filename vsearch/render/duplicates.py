@@ -63,7 +63,7 @@ def write_page(
         for group in groups
     ]
     page = environment().get_template("duplicates.html").render(groups=shown)
-    durable.write_output(path, page.encode("utf-8", "replace"))
+    durable.write_output(path, page.encode("utf-8", "replace"), durable.PAGE)
 
 
 def _card(

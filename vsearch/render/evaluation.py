@@ -80,7 +80,7 @@ def write_page(
             queries=[_query(row, results, labels, card) for row in _chosen(labels)],
         )
     )
-    durable.write_output(path, page.encode("utf-8", "replace"))
+    durable.write_output(path, page.encode("utf-8", "replace"), durable.PAGE)
 
 
 def _heads(results: Sequence[Result]) -> list[str]:

@@ -52,7 +52,7 @@ def write_sheet(path: Path, rows: Sequence[SheetRow], thumbnail: Callable[[str],
             ]
         )
     )
-    durable.write_output(path, page.encode("utf-8", "replace"))
+    durable.write_output(path, page.encode("utf-8", "replace"), durable.PAGE)
 
 
 def _card(match: Match, thumbnail: bytes | None) -> dict[str, object]:

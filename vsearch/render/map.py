@@ -71,7 +71,7 @@ def write_map(
             data=Markup(_inert(_data(found, sheets(found.ids, thumbnail)))),
         )
     )
-    durable.write_output(path, page.encode("utf-8", "replace"))
+    durable.write_output(path, page.encode("utf-8", "replace"), durable.PAGE)
 
 
 def sheets(ids: Sequence[str], thumbnail: Callable[[str], bytes | None]) -> Sheets:

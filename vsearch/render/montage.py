@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from vsearch import durable
 from vsearch.records import Match
@@ -50,9 +51,19 @@ def write_montage(
         row, column = divmod(number, columns)
         montage.paste(tile, (_GAP + column * (_TILE + _GAP), _GAP + row * (_TILE + _LABEL + _GAP)))
     buffer = io.BytesIO()
-    montage.save(buffer, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=90)
-    durable.write_output(path, buffer.getvalue())
+    mark = durable.MONTAGE.mark.decode()
+    if path.suffix.lower() == ".png":
+        montage.save(buffer, "PNG", pnginfo=_with_text("Software", mark))
+    else:
+        montage.save(buffer, "JPEG", quality=90, comment=mark)
+    durable.write_output(path, buffer.getvalue(), durable.MONTAGE)
     return len(shown)
+
+
+def _with_text(key: str, value: str) -> PngInfo:
+    info = PngInfo()
+    info.add_text(key, value)
+    return info
 
 
 def _tile(jpeg: bytes | None, name: str, facts: str, colour: str) -> Image.Image:
