@@ -285,3 +285,22 @@ def test_photos_below_the_folder_to_move_to_are_not_called_protected(run_family:
     assert run_family("--move-to", family / "other").returncode == 0
     plan = run_family("--move-to", family / "sub", "--keep", "path:cat.png")
     assert b"protected" not in plan.stderr
+
+
+def test_a_link_to_a_folder_leads_to_what_is_protected_and_moved_aside(
+    command: Run, toy_encoder: Path, tmp_path: Path
+) -> None:
+    """The walk comes across the files by way of ``a_link``, and the index knows them by that name."""
+    album, masters = tmp_path / "album", tmp_path / "album" / "masters"
+    masters.mkdir(parents=True)
+    (album / "a_link").symlink_to("masters")
+    photo("chelsea").resize((226, 150)).save(masters / "small.jpg")
+    photo("chelsea").save(album / "large.png")
+    with vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder) as index:
+        index.add(album)
+    asked = ("duplicates", "--index", tmp_path / "i.vsearch", "--yes", "--move-to")
+    for options in ((tmp_path / "aside", "--protect", masters), (masters,)):
+        assert f"{album / 'a_link' / 'small.jpg'}: " in command(*asked, *options).stderr.decode()
+    kept_there = command(*asked, masters, "--keep", "path:small.jpg")
+    assert b"in the folder to move to" in kept_there.stderr
+    assert names(album) == {"masters/small.jpg", "large.png"}
