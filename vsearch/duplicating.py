@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -78,8 +78,8 @@ class Duplicates:
         """
         kinds, rules = _kinds(wanted.kinds), keeping.parse(wanted.keep)
         within = None if wanted.within is None else self._folder(wanted.within)
-        made = decisions.load(self._decisions)
-        kept = {digest for each in made if each.what == "keep" for digest in each.sha256}
+        made = self.decisions()
+        kept = {sha: "".join(each.paths[:1]) for each in made if each.what == "keep" for sha in each.sha256}
         finder = Finder(self._directory, self._catalog, self._fingerprint)
         try:
             found = self._filled(finder, within, made, kinds)
@@ -128,7 +128,7 @@ class Duplicates:
 
     def decisions(self) -> list[Decision]:
         """What was decided, oldest first."""
-        return decisions.load(self._decisions)
+        return self._placed(decisions.load(self._decisions), self._directory.resolved)
 
     def decide_not_duplicates(self, a: PathLike, b: PathLike) -> Decision:
         """Never again report two photos as duplicates of each other.
@@ -156,15 +156,24 @@ class Duplicates:
             UsageError: there is none with that id.
         """
         with self._directory.writing():
-            decisions.save(self._decisions, decisions.without(self.decisions(), name))
+            self._save(decisions.without(self.decisions(), name))
 
     def _decide(self, what: What, photos: Sequence[Photo]) -> Decision:
         pairs = sorted((photo.sha256 or "", _path(photo)) for photo in photos)
         digests, paths = tuple(digest for digest, _ in pairs), tuple(path for _, path in pairs)
         made = Decision(what, digests, paths, time.strftime("%Y-%m-%dT%H:%M:%S"))
         with self._directory.writing():
-            decisions.save(self._decisions, decisions.with_decision(self.decisions(), made))
+            self._save(decisions.with_decision(self.decisions(), made))
         return made
+
+    def _save(self, made: Sequence[Decision]) -> None:
+        decisions.save(self._decisions, self._placed(made, self._stored))
+
+    def _placed(self, made: Sequence[Decision], place: Callable[[str], str]) -> list[Decision]:
+        return [replace(each, paths=tuple(map(place, each.paths))) for each in made]
+
+    def _stored(self, path: str) -> str:
+        return self._directory.stored(path, self._catalog.roots)
 
     def _photo_at(self, path: PathLike) -> Photo:
         for place in files.places(path):
