@@ -102,8 +102,8 @@ def test_rules_are_applied_in_order() -> None:
     small = DuplicatePhoto("1", "/o/a.png", "a", 10, 10, 5, 2, "PNG", "2020-01-01T00:00:00")
     large = DuplicatePhoto("2", "/p/b.jpg", "b", 20, 20, 9, 1, "JPEG", "2021-01-01T00:00:00")
 
-    def kept(rules: str, decided: set[str] | None = None) -> str:
-        return keeping.choose([small, large], keeping.parse(rules), decided or set()).photo.id
+    def kept(rules: str, decided: dict[str, str] | None = None) -> str:
+        return keeping.choose([small, large], keeping.parse(rules), decided or {}).photo.id
 
     assert [kept(r) for r in ("largest", "oldest", "format,largest", "path:/p/*,oldest", "path:p/*")] == [
         "2",
@@ -112,7 +112,7 @@ def test_rules_are_applied_in_order() -> None:
         "2",
         "2",
     ]
-    assert kept("largest", {"a"}) == "1"
+    assert kept("largest", {"a": "elsewhere.png"}) == "1"
     with pytest.raises(vsearch.UsageError, match="--keep takes"):
         keeping.parse("prettiest")
 

@@ -27,7 +27,7 @@ class Decision:
     Attributes:
         what: ``not-duplicates`` (of two photos) or ``keep`` (of one).
         sha256: of the photos' bytes, sorted.
-        paths: where they were when it was made, for people.
+        paths: where they were when it was made; of files with the same bytes, ``keep`` means the one there.
         made_at: ``YYYY-MM-DDTHH:MM:SS``, local.
     """
 
@@ -80,9 +80,8 @@ def save(path: Path, decisions: Iterable[Decision]) -> None:
 
 
 def with_decision(decisions: Iterable[Decision], new: Decision) -> list[Decision]:
-    """The decisions and a new one; one that is there already stays as it was."""
-    kept = list(decisions)
-    return kept if any(each.id == new.id for each in kept) else [*kept, new]
+    """The decisions and a new one, in the place of one with the same id."""
+    return [*(each for each in decisions if each.id != new.id), new]
 
 
 def without(decisions: Iterable[Decision], name: str) -> list[Decision]:

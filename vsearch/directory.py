@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -213,13 +213,21 @@ class IndexDirectory:
 
     def roots(self, settings: Settings) -> list[str]:
         """The photo folders, absolute."""
-        return [os.path.normpath(self.path / root) for root in settings.roots]
+        return [self.resolved(root) for root in settings.roots]
+
+    def stored(self, path: str, roots: Iterable[str]) -> str:
+        """``path`` as it is written down: relative to the index if a root is around both, so that it moves
+        with the photos."""
+        around = any(os.path.commonpath([root, self.path, path]) == root for root in roots)
+        return os.path.relpath(path, self.path) if around else path
+
+    def resolved(self, stored: str) -> str:
+        """The absolute path of what :meth:`stored` gave."""
+        return os.path.normpath(self.path / stored)
 
     def with_root(self, settings: Settings, root: str) -> Settings:
         """Settings that know ``root`` too; a root around the index is kept relative to it."""
-        inside = os.path.commonpath([root, self.path]) == root
-        stored = os.path.relpath(root, self.path) if inside else root
-        return replace(settings, roots=(*settings.roots, stored))
+        return replace(settings, roots=(*settings.roots, self.stored(root, [root])))
 
     def with_walked(self, settings: Settings, root: str) -> Settings:
         """Settings by which ``root``, known before by single photos, is walked as a whole."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -17,9 +17,10 @@ from vsearch.errors import UsageError
 from vsearch.files import Below
 from vsearch.finding import FOLDER, Finder, Group
 from vsearch.groups import Filler, with_sharpness
-from vsearch.moving import Outcome, Step
+from vsearch.moving import Kept, Outcome, Step
+from vsearch.plan import may_remove
 from vsearch.records import DuplicateGroup, DuplicatePhoto, Photo, Relation, Skipped
-from vsearch.superfluous import beside, kept_of, superfluous
+from vsearch.superfluous import beside, kept_for, kept_of, superfluous
 
 PathLike = str | os.PathLike[str]
 KINDS: tuple[Relation, ...] = get_args(Relation)
@@ -78,8 +79,8 @@ class Duplicates:
         """
         kinds, rules = _kinds(wanted.kinds), keeping.parse(wanted.keep)
         within = None if wanted.within is None else self._folder(wanted.within)
-        made = decisions.load(self._decisions)
-        kept = {digest for each in made if each.what == "keep" for digest in each.sha256}
+        made = self.decisions()
+        kept = {sha: "".join(each.paths[:1]) for each in made if each.what == "keep" for sha in each.sha256}
         finder = Finder(self._directory, self._catalog, self._fingerprint)
         try:
             found = self._filled(finder, within, made, kinds)
@@ -128,7 +129,7 @@ class Duplicates:
 
     def decisions(self) -> list[Decision]:
         """What was decided, oldest first."""
-        return decisions.load(self._decisions)
+        return self._placed(decisions.load(self._decisions), self._directory.resolved)
 
     def decide_not_duplicates(self, a: PathLike, b: PathLike) -> Decision:
         """Never again report two photos as duplicates of each other.
@@ -156,15 +157,24 @@ class Duplicates:
             UsageError: there is none with that id.
         """
         with self._directory.writing():
-            decisions.save(self._decisions, decisions.without(self.decisions(), name))
+            self._save(decisions.without(self.decisions(), name))
 
     def _decide(self, what: What, photos: Sequence[Photo]) -> Decision:
         pairs = sorted((photo.sha256 or "", _path(photo)) for photo in photos)
         digests, paths = tuple(digest for digest, _ in pairs), tuple(path for _, path in pairs)
         made = Decision(what, digests, paths, time.strftime("%Y-%m-%dT%H:%M:%S"))
         with self._directory.writing():
-            decisions.save(self._decisions, decisions.with_decision(self.decisions(), made))
+            self._save(decisions.with_decision(self.decisions(), made))
         return made
+
+    def _save(self, made: Sequence[Decision]) -> None:
+        decisions.save(self._decisions, self._placed(made, self._stored))
+
+    def _placed(self, made: Sequence[Decision], place: Callable[[str], str]) -> list[Decision]:
+        return [replace(each, paths=tuple(map(place, each.paths))) for each in made]
+
+    def _stored(self, path: str) -> str:
+        return self._directory.stored(path, self._catalog.roots)
 
     def _photo_at(self, path: PathLike) -> Photo:
         for place in files.places(path):
@@ -194,10 +204,12 @@ class Duplicates:
         What lies in ``folder`` already was moved aside before: where it would be kept, nothing is moved.
 
         Raises:
-            UsageError: ``folder`` lies in the index directory, or a protected one is not there.
+            UsageError: ``folder`` is a file or lies in the index directory, or a protected one is not there.
         """
         target = Path(os.path.abspath(os.path.expanduser(os.fspath(folder))))
         _refuse_missing(protect)
+        if os.path.lexists(target) and not target.is_dir():
+            raise UsageError(f"{target} is no folder; name the folder to move to")
         if Below(self._directory.path).holds(str(target)):
             raise UsageError(f"{target} lies in the index itself; choose a folder outside")
         there = Below(target)
@@ -206,7 +218,11 @@ class Duplicates:
         extra, skipped = superfluous(others, self._link_to, protect, target)
         skipped += beside(aside, target)
         relative = {str(p.id): p.file.path for p in self._photos_of(extra)}
-        sources = [(photo.path, relative[photo.id], photo.sha256) for photo in extra]
+        kept = kept_for(others)
+        sources = [
+            (p.path, relative[p.id], p.sha256, tuple(Kept(k.path, k.sha256) for k in kept[p.id]))
+            for p in extra
+        ]
         return MovePlan(moving.plan_moves(sources, target), skipped)
 
     def plan_links(self, groups: Sequence[DuplicateGroup], protect: Sequence[PathLike] = ()) -> MovePlan:
@@ -237,16 +253,16 @@ class Duplicates:
         with self._directory.writing():
             self._refuse_unfinished()
             journal = self._journals / f"{self._next_journal():06d}.doing.jsonl"
-            moving.write_journal(journal, plan.steps)
+            moving.write_journal(journal, [step.at(self._stored) for step in plan.steps])
             outcome = moving.act(plan.steps)
             if outcome.done:
                 self._mark(journal, "done")
             else:
                 journal.unlink()  # there is nothing to undo
-            return outcome
+            return replace(outcome, needs_prune=self._needs_prune(plan.steps))
 
     def finish(self) -> Outcome:
-        """Do the rest of a move that was interrupted.
+        """Do the rest of a move that was interrupted; it stays so while a fault can be mended.
 
         Raises:
             UsageError: none was.
@@ -255,25 +271,53 @@ class Duplicates:
             unfinished = sorted(self._journals.glob("*.doing.jsonl"))
             if not unfinished:
                 raise UsageError("no move was interrupted; there is nothing to finish")
-            outcome = moving.act(moving.read_journal(unfinished[-1]))
-            self._mark(unfinished[-1], "done")
-            return outcome
+            steps = self._steps(unfinished[-1])
+            outcome = moving.act(steps)
+            if not outcome.can_be_repeated:
+                self._mark(unfinished[-1], "done")
+            return replace(outcome, needs_prune=self._needs_prune(steps))
 
     def undo(self) -> Outcome:
         """Revert the last move, finished or not; files that have changed, or gone, since then stay so.
+
+        Where some are not there, what is back another time is reverted then; until it is, the move before
+        comes next.
 
         Raises:
             UsageError: there is none.
         """
         with self._directory.writing():
+            missed = Outcome(0)
             journals = [p for p in self._journals.glob("*.jsonl") if not p.name.endswith(".undone.jsonl")]
-            if not journals:
+            for journal in sorted(journals, reverse=True):
+                outcome = moving.undo(self._steps(journal), self._catalog.roots)
+                if not outcome.can_be_repeated:
+                    self._mark(journal, "missing" if outcome.misses else "undone")
+                told = journal.name.endswith(".missing.jsonl")
+                if outcome.done or outcome.can_be_repeated or not told:
+                    return outcome
+                missed = missed if missed.misses else outcome
+            if not missed.misses:
                 raise UsageError("nothing was moved or linked; there is nothing to undo")
-            journal = max(journals)
-            outcome = moving.undo(moving.read_journal(journal))
-            if not outcome.can_be_repeated:
-                self._mark(journal, "undone")
-            return outcome
+            return missed
+
+    def _steps(self, journal: Path) -> list[Step]:
+        return [step.at(self._directory.resolved) for step in moving.read_journal(journal)]
+
+    def _needs_prune(self, steps: Sequence[Step]) -> bool:
+        """Whether so many went out of a photo folder that `sync` will take it for one that is not mounted."""
+        folders = {root: Below(root) for root in self._catalog.roots}
+
+        def is_out(path: str) -> bool:
+            return not any(path in folder for folder in folders.values())
+
+        went = [step.source for step in steps if step.what == "move" and is_out(step.target)]
+        left = [root for root, folder in folders.items() if any(path in folder for path in went)]
+        return any(self._has_lost_half(root) for root in left)
+
+    def _has_lost_half(self, root: str) -> bool:
+        gone = [files.is_gone(root, photo.file.path) for photo in self._catalog.below(root, "")]
+        return not may_remove(sum(gone), len(gone))
 
     def _mark(self, journal: Path, state: str) -> None:
         os.replace(journal, self._journals / f"{journal.name[:6]}.{state}.jsonl")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -58,15 +57,17 @@ def needs_sharpness(rules: Sequence[Rule]) -> bool:
     return any(rule.name == "sharpest" for rule in rules)
 
 
-def choose(photos: Sequence[DuplicatePhoto], rules: Sequence[Rule], decided: AbstractSet[str]) -> Choice:
+def choose(photos: Sequence[DuplicatePhoto], rules: Sequence[Rule], decided: Mapping[str, str]) -> Choice:
     """The photo to keep.
 
     Args:
         photos: at least one.
         rules: strongest first; what they leave undecided goes to more bytes, then to the first path.
-        decided: SHA-256 of photos that the user wants kept; they come before all rules.
+        decided: SHA-256 of photos that the user wants kept, and the path that was named; they come before all
+            rules, and that path before others with the same bytes.
     """
     left = [photo for photo in photos if photo.sha256 in decided] or list(photos)
+    left = [photo for photo in left if decided.get(photo.sha256) == photo.path] or left
     if len(left) == 1 and len(photos) > 1:
         return Choice(left[0], "you decided so")
     for rule in rules:

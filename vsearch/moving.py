@@ -17,15 +17,24 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vsearch import durable, files
 from vsearch.errors import IndexDamaged, PhotoError, UsageError
 from vsearch.records import Skipped
 
 What = Literal["move", "hardlink"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A photo that stays in the place of one that goes: its absolute path, and SHA-256 of its bytes."""
+
+    path: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class Step:
         target: where it goes, or the file of the same bytes that it becomes a link to.
         sha256: of the bytes of ``source`` (and of ``target``, for a link) when the plan was made.
         mode, mtime_ns: of ``source``, to give them back.
+        kept: what stays in its place; it moves only while they are what they were.
     """
 
     what: What
@@ -46,6 +56,12 @@ class Step:
     sha256: str
     mode: int = 0
     mtime_ns: int = 0
+    kept: tuple[Kept, ...] = ()
+
+    def at(self, place: Callable[[str], str]) -> Step:
+        """The same with ``place`` of each path in its stead."""
+        kept = tuple(Kept(place(each.path), each.sha256) for each in self.kept)
+        return replace(self, source=place(self.source), target=place(self.target), kept=kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +70,15 @@ class Outcome:
 
     Attributes:
         can_be_repeated: some were left alone for a fault that can be mended, such as a full disk.
+        misses: some were left alone since they are not there; they may be back another time.
+        needs_prune: a photo folder has lost so much of what is indexed that `sync` takes out nothing unasked.
     """
 
     done: int
     skipped: Sequence[Skipped] = ()
     can_be_repeated: bool = False
+    misses: bool = False
+    needs_prune: bool = False
 
     def as_json(self) -> dict[str, object]:
         """The object that ``duplicates --json`` prints."""
@@ -66,22 +86,31 @@ class Outcome:
 
 
 class _Changed(PhotoError):
-    """A file is no longer what the plan says; doing it again will not help."""
+    """A file is no longer what the plan says; repeating it will not help."""
 
 
-def plan_moves(sources: Iterable[tuple[str, str, str]], folder: Path) -> list[Step]:
+class _Missing(PhotoError):
+    """A file is not there: gone for good, or with a disk that is away."""
+
+    def __init__(
+        self, path: str, reason: str = "no such file", remedy: str = "it was moved or removed since"
+    ) -> None:
+        super().__init__(path, reason, remedy)
+
+
+def plan_moves(sources: Iterable[tuple[str, str, str, tuple[Kept, ...]]], folder: Path) -> list[Step]:
     """Steps that move photos into ``folder``.
 
     Args:
-        sources: absolute path, path relative to its root, and SHA-256 of each photo.
+        sources: absolute path, path relative to its root, SHA-256 of each photo, and what stays instead.
         folder: photos keep their relative path below it; a name that is taken gets a number.
     """
     taken: set[str] = set()
     steps = []
-    for source, relative, sha256 in sources:
+    for source, relative, sha256, kept in sources:
         target = _free(folder / relative, taken)
         taken.add(str(target))
-        steps.append(_step("move", source, str(target), sha256))
+        steps.append(replace(_step("move", source, str(target), sha256), kept=kept))
     return steps
 
 
@@ -110,7 +139,7 @@ def read_journal(path: Path) -> list[Step]:
         IndexDamaged: it is torn.
     """
     try:
-        return [Step(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+        return [_parsed(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
     except FileNotFoundError as error:
         raise UsageError(f"{path}: there is no such journal") from error
     except (ValueError, TypeError, OSError) as error:
@@ -118,22 +147,49 @@ def read_journal(path: Path) -> list[Step]:
 
 
 def act(steps: Sequence[Step]) -> Outcome:
-    """Do what is not done yet of a journal's steps; files that have changed are left alone."""
-    return _each(steps, {"move": _move, "hardlink": _link})
+    """Do what is not done yet of a journal's steps; files that have changed are left alone.
+
+    A photo that is to stay in the place of others is hashed once, before the first of them goes.
+    """
+    is_sound = cache(_is_sound)
+
+    def move(step: Step) -> bool:
+        for kept in step.kept if os.path.lexists(step.source) else ():
+            if not is_sound(kept):
+                reason = f"the photo to keep, {kept.path}, has changed since it was indexed"
+                remedy = "look at both; `vsearch sync` and --keep-this choose anew"
+                raise _Changed(step.source, reason, remedy)
+        return _renamed(Path(step.source), Path(step.target), step.sha256)
+
+    return _each(steps, {"move": move, "hardlink": _link})
 
 
-def undo(steps: Sequence[Step]) -> Outcome:
-    """Revert what was done of a journal's steps, last first; files that have changed are left alone."""
-    return _each(list(reversed(steps)), {"move": _move_back, "hardlink": _unlink})
+def undo(steps: Sequence[Step], folders: Sequence[str]) -> Outcome:
+    """Revert what was done of a journal's steps, last first; files that have changed are left alone.
+
+    Args:
+        steps: of the journal.
+        folders: the photo folders; no photo goes back to one that is not there.
+    """
+    present = [files.Below(folder) for folder in folders if os.path.lexists(folder)]
+
+    def move_back(step: Step) -> bool:
+        if not any(step.source in folder for folder in present):
+            reason = "the photo folder that it was in is not there"
+            raise _Missing(step.source, reason, "bring it back and run this again")
+        return _renamed(Path(step.target), Path(step.source), step.sha256)
+
+    return _each(list(reversed(steps)), {"move": move_back, "hardlink": _unlink})
 
 
 def _each(steps: Sequence[Step], actions: dict[What, Callable[[Step], bool]]) -> Outcome:
-    done, skipped, can_be_repeated = 0, [], False
+    done, skipped, can_be_repeated, misses = 0, [], False, False
     for step in steps:
         try:
             done += actions[step.what](step)
         except PhotoError as error:
-            can_be_repeated |= not isinstance(error, _Changed)
+            misses |= isinstance(error, _Missing)
+            can_be_repeated |= not isinstance(error, (_Changed, _Missing))
             skipped.append(Skipped(error.path, error.reason, error.remedy))
         except OSError as error:
             can_be_repeated = True
@@ -141,15 +197,7 @@ def _each(steps: Sequence[Step], actions: dict[What, Callable[[Step], bool]]) ->
                 Skipped(step.source, _reason(error), "nothing was lost; mend that and run it again")
             )
         durable.step("duplicate-step")
-    return Outcome(done, tuple(skipped), can_be_repeated)
-
-
-def _move(step: Step) -> bool:
-    return _renamed(Path(step.source), Path(step.target), step.sha256)
-
-
-def _move_back(step: Step) -> bool:
-    return _renamed(Path(step.target), Path(step.source), step.sha256)
+    return Outcome(done, tuple(skipped), can_be_repeated, misses)
 
 
 def _renamed(source: Path, target: Path, sha256: str) -> bool:
@@ -244,14 +292,25 @@ def _is_one_file(a: Path, b: Path) -> bool:
     try:
         return os.path.samestat(os.stat(a), os.stat(b))
     except FileNotFoundError as error:
-        raise _Changed(str(error.filename), "no such file", "it was moved or removed since") from error
+        raise _Missing(str(error.filename)) from error
 
 
 def _expect(path: Path, sha256: str, otherwise: str) -> None:
     if not os.path.lexists(path):
-        raise _Changed(str(path), "no such file", "it was moved or removed since")
+        raise _Missing(str(path))
     if files.sha256(str(path)) != sha256:
         raise _Changed(str(path), otherwise, "it stays where it is; `vsearch sync` tells the index of it")
+
+
+def _is_sound(kept: Kept) -> bool:
+    try:
+        return files.sha256(kept.path) == kept.sha256
+    except PhotoError:
+        return False
+
+
+def _parsed(fields: dict[str, Any]) -> Step:
+    return Step(**{**fields, "kept": tuple(Kept(**each) for each in fields.get("kept", ()))})
 
 
 def _step(what: What, source: str, target: str, sha256: str) -> Step:

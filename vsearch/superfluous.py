@@ -30,10 +30,11 @@ def superfluous(
     """
     kept = {group.keep: kept_of(group).path for group in groups}
     files_kept = {_file(path): path for path in kept.values()}
-    sound = [group for group in groups if _is_as_indexed(kept_of(group))]
+    changed = [group for group in groups if not _is_as_indexed(kept_of(group))]
+    doubtful = {photo.id for group in changed for photo in group.photos}
     protected = [Below(folder) for folder in protect]
     there = None if aside is None else Below(aside)
-    extra = {photo.id: photo for group in sound for photo in group.photos if photo.id not in kept}
+    extra = {photo.id: photo for group in groups for photo in group.photos}
     moved: list[DuplicatePhoto] = []
     skipped = [
         Skipped(
@@ -41,12 +42,13 @@ def superfluous(
             f"the photo to keep, {kept_of(group).path}, has changed since it was indexed",
             "run `vsearch sync`, then ask again",
         )
-        for group in groups
-        if group not in sound
+        for group in changed
         for photo in group.photos
         if photo.id not in kept
     ]
     for photo in sorted(extra.values(), key=lambda photo: photo.path):
+        if photo.id in kept or photo.id in doubtful:
+            continue
         if any(folder.holds(photo.path) for folder in protected):
             skipped.append(Skipped(photo.path, "protected", ""))
         elif there is not None and there.holds(photo.path):
@@ -65,6 +67,15 @@ def superfluous(
 def kept_of(group: DuplicateGroup) -> DuplicatePhoto:
     """The photo to keep."""
     return next(photo for photo in group.photos if photo.id == group.keep)
+
+
+def kept_for(groups: Sequence[DuplicateGroup]) -> dict[str, tuple[DuplicatePhoto, ...]]:
+    """By the id of each photo, what its groups would keep."""
+    kept: dict[str, tuple[DuplicatePhoto, ...]] = {}
+    for group in groups:
+        for photo in group.photos:
+            kept[photo.id] = (*kept.get(photo.id, ()), kept_of(group))
+    return kept
 
 
 def _is_as_indexed(photo: DuplicatePhoto) -> bool:

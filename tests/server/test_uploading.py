@@ -192,3 +192,19 @@ def test_duplicates_may_be_asked_for_at_once(index: vsearch.Index) -> None:
             index.remove(index.path_of(next(index.photos())))
             eventually(lambda left=left: http.get("/api/v1/status").json()["photos"] == left)
             assert list(pool.map(ask, range(4))) == [200] * 4
+
+
+def test_the_one_to_keep_of_equal_duplicates_is_the_one_that_was_named(
+    index: vsearch.Index, photos: Path
+) -> None:
+    first = Path(index.path_of(next(index.photos())))
+    twin = first.with_name("zz-twin.png")
+    twin.write_bytes(first.read_bytes())
+    index.add(twin)
+    with Server(index.path) as server, server.http() as http:
+        for path in (first, twin):
+            (photo,) = (p for p in index.photos() if Path(index.path_of(p)) == path)
+            decided = {"what": "keep", "photos": [str(photo.id)]}
+            assert http.post("/api/v1/duplicates/decisions", json=decided).status_code == 201
+            groups = http.get("/api/v1/duplicates?kind=identical", timeout=60).json()["groups"]
+            assert [(group["keep"], group["why"]) for group in groups] == [(str(photo.id), "you decided so")]

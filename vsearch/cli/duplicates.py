@@ -141,8 +141,11 @@ def _find(
 ) -> list[DuplicateGroup]:
     from rich.console import Console
 
+    from vsearch import durable
     from vsearch.localfeatures import REMEDY, available
 
+    if html is not None:
+        durable.check_output(html, durable.PAGE)
     if not available():
         print(
             f"crops and framed copies are not looked for: OpenCV is not installed; {REMEDY}", file=sys.stderr
@@ -238,8 +241,17 @@ def _report(outcome: Outcome, word: str, as_json: bool) -> None:
     from vsearch.render.text import print_skipped
 
     print_skipped(outcome.skipped)
-    undo = "`vsearch duplicates --undo` reverts it, " if word == "done" else ""
-    remedy = f"{undo}`vsearch sync` tells the index"
-    print(json.dumps(outcome.as_json()) if as_json else f"{outcome.done:,} {word}; {remedy}")
+    hints = []
+    if outcome.done and word == "done":
+        hints.append("`vsearch duplicates --undo` reverts it")
+    if outcome.done:
+        hints.append(f"`vsearch sync{' --prune' if outcome.needs_prune else ''}` tells the index")
+    said = "; ".join([f"{outcome.done:,} {word}", *filter(None, [", ".join(hints)])])
+    print(json.dumps(outcome.as_json()) if as_json else said)
+    if outcome.misses and word == "reverted":
+        print(
+            "what is not there can be reverted once it is back; else --undo goes on to the move before",
+            file=sys.stderr,
+        )
     if outcome.skipped and not outcome.done:
         raise typer.Exit(FAILED)
