@@ -195,6 +195,18 @@ def test_the_plan_says_what_sync_does(index: vsearch.Index, photos: Path) -> Non
     assert list(index.plan()) == []
 
 
+def test_the_plan_moves_nothing_that_sync_cannot_read(index: vsearch.Index, photos: Path) -> None:
+    (photos / "broken.jpg").write_bytes(b"no photo")
+    assert len(index.sync().skipped) == 1
+    (photos / "broken.jpg").rename(photos / "renamed.jpg")
+    (photos / "day0/photo000.png").rename(photos / "photo000.psd")
+    (photos / "new.psd").write_bytes(b"raw")
+    planned = {(p.change, Path(p.path).name) for p in index.plan()}
+    assert planned == {("remove", "broken.jpg"), ("remove", "photo000.png")}
+    report = index.sync()
+    assert (changes(report), len(report.skipped)) == ({"removed": 2}, 3)
+
+
 def test_what_is_excluded_since_goes_however_much_it_is(index: vsearch.Index, photos: Path) -> None:
     before = index.status().photos
     (photos / "day1/photo001.jpg").unlink()

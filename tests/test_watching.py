@@ -79,3 +79,17 @@ def test_folders_that_come_and_go_are_watched(
     (photos.parent / "away").rename(later)
     assert json.loads(watching.stdout.readline())["added"] == 1
     assert index.query(path, k=1)[0].path == str(path)
+
+
+def test_a_folder_that_is_linked_meanwhile_is_watched(
+    index: vsearch.Index, photos: Path, watching: Popen[str]
+) -> None:
+    assert watching.stdout is not None
+    watching.stdout.readline()  # it watches by now
+    elsewhere = photos.parent / "elsewhere"
+    album.write(elsewhere / "first.png", 91)
+    (photos / "link").symlink_to(elsewhere)
+    assert json.loads(watching.stdout.readline())["added"] == 1
+    assert json.loads(watching.stdout.readline())["unchanged"] == 13  # it watches anew
+    album.write(elsewhere / "second.png", 92)
+    assert json.loads(watching.stdout.readline())["added"] == 1

@@ -44,7 +44,7 @@ class Encode:
 
 def needs_reading(file: FileStat, known: Photo | None, *, retry_failed: bool = False) -> bool:
     """Whether ``file`` is new, changed since the catalog saw it as ``known``, or lacks something."""
-    if known is None or _differs(file, known.file) or is_bare(known):
+    if known is None or differs(file, known.file) or is_bare(known):
         return True
     # Bytes that could not even be read (a disk that hiccuped) are tried again each time, others never.
     unread = known.sha256 is None and not is_other_picture(file.path)
@@ -56,7 +56,7 @@ def is_bare(photo: Photo) -> bool:
     return photo.state == "ready" and photo.thumbnail is None
 
 
-def _differs(file: FileStat, before: FileStat) -> bool:
+def differs(file: FileStat, before: FileStat) -> bool:
     """By size, mtime or, where both are known, ctime: swapped and restored files may share the rest."""
     if (before.size, before.mtime_ns) != (file.size, file.mtime_ns):
         return True

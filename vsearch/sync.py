@@ -79,7 +79,10 @@ class Sync:
         return self._tally.report()
 
     def plan(self) -> Iterator[Planned]:
-        """What :meth:`run` would do; reads files, if at all, to see what merely moved."""
+        """What :meth:`run` would change; reads files, if at all, to see what merely moved.
+
+        A file that cannot be read is none: of a format that is not read, or known not to be a photo.
+        """
         scan = self._look()
         moved: set[int] = set()
         for file, known in scan.unread():
@@ -183,6 +186,8 @@ class Sync:
 
     def _planned(self, scan: Scan, file: FileStat, known: Photo | None, moved: set[int]) -> Iterator[Planned]:
         path = _path(file)
+        if files.is_other_picture(path):
+            return  # never read: sync lists it as skipped
         if known is not None:
             if (
                 file.size != known.file.size
@@ -194,8 +199,11 @@ class Sync:
             return
         origin = None
         if scan.may_have_moved(file.size) and (digest := _digest(path)) is not None:
-            same = self._index.catalog.with_digest(digest)
-            origin = next((p for p in same if p.id not in moved and self._is_gone(p)), None)
+            same = list(self._index.catalog.with_digest(digest))
+            ready = [photo for photo in same if photo.state == "ready"]
+            if same and not ready:
+                return  # they could not be read before: sync tries, and lists it as skipped
+            origin = next((p for p in ready if p.id not in moved and self._is_gone(p)), None)
         if origin is None:
             yield Planned("add", path)
         else:

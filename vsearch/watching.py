@@ -51,7 +51,10 @@ def _present(roots: Sequence[str]) -> list[str]:
 
 
 def _changes_below(present: list[str], index: str, now: Callable[[], list[str]]) -> Iterator[None]:
-    """One item at once, then one for each change; until other folders are there than ``present``."""
+    """One item at once, then one for each change; until other folders are there than ``present``.
+
+    Or until one is linked: what a link leads to is watched only if the link is there at the beginning.
+    """
     import watchfiles
 
     def matters(_: watchfiles.Change, path: str) -> bool:
@@ -72,5 +75,6 @@ def _changes_below(present: list[str], index: str, now: Callable[[], list[str]])
     for number, seen in enumerate(watching):
         if seen or not number:
             yield
-        if now() != present:
+        linked = (c is watchfiles.Change.added and os.path.islink(p) and os.path.isdir(p) for c, p in seen)
+        if now() != present or any(linked):
             return

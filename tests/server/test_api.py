@@ -199,6 +199,21 @@ def test_deleted_and_changed_files(index: vsearch.Index, photos: Path) -> None:
             problem_of(http.get(f"/api/v1/photos/{photo_id}/original"), 410, "gone")
 
 
+def test_originals_are_told_by_their_bytes_where_the_stat_differs(index: vsearch.Index, photos: Path) -> None:
+    touched, edited = album.write(photos / "a.bmp", 60), album.write(photos / "b.bmp", 61)
+    index.add(photos)
+    ids = {path: index.query(path, k=1)[0].id for path in (touched, edited)}
+    before = edited.stat()
+    touched.touch()
+    album.write(edited, 62)
+    os.utime(edited, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert edited.stat().st_size == before.st_size
+    with Server(index.path) as server, server.http() as http:
+        whole = http.get(f"/api/v1/photos/{ids[touched]}/original")
+        assert (whole.status_code, whole.content) == (200, touched.read_bytes())
+        problem_of(http.get(f"/api/v1/photos/{ids[edited]}/original"), 410, "gone")
+
+
 def test_a_new_generation_is_followed(index: vsearch.Index, photos: Path) -> None:
     with Server(index.path) as server, vsearch.connect(server.url) as client:
         path = album.write(photos / "new.png", 200)

@@ -262,6 +262,17 @@ def test_bytes_are_bounded_by_what_is_promised(guarded: Server) -> None:
         assert http.post("/api/v1/query", content=b" " * (2**20 + 1)).status_code == 413
 
 
+@pytest.mark.parametrize(("size", "status"), [(9, 422), (2**20 + 1, 415)])
+@pytest.mark.parametrize("kind", ["image/jpeg", "application/x-www-form-urlencoded"])
+def test_a_picture_outside_a_form_is_told_to_come_in_one(
+    server: Server, kind: str, size: int, status: int
+) -> None:
+    with server.http(headers={"Content-Type": kind}) as http:
+        answer = http.post("/api/v1/pictures", content=bytes(size))
+        assert answer.status_code == status
+        assert "multipart/form-data, in the field `image`" in answer.json()["detail"]
+
+
 def test_bytes_are_bounded_when_nothing_is_promised(guarded: Server) -> None:
     boundary = "b"
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'.encode()

@@ -24,12 +24,13 @@ from vsearch.encoders import Encoder, resolve
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build, load_weights
 from vsearch.errors import EncoderError, UsageError, VersionMismatch
 from vsearch.images import read_pixels
-from vsearch.training import Epoch, Options, Outcome, Progress, Request, Trained, VectorKind, train
+from vsearch.training import Epoch, Options, Outcome, Progress, Request, Trained, VectorKind, programs, train
 from vsearch.training.batches import split
 from vsearch.training.checkpoints import Checkpoint
 from vsearch.training.devices import import_keras
 from vsearch.training.forward import forward
 from vsearch.training.loop import Listener, Step, Trainer
+from vsearch.training.programs import Program, worth_compiling
 
 TINY = Architecture("tiny", 16, "8 P S8", "8 U 8 U", batch_size=4)
 OPTIONS = Options(epochs=2, batch_size=4, learning_rate=1e-3, precision="float32")
@@ -94,7 +95,8 @@ def test_the_fast_forward_pass_is_the_model() -> None:
 
 
 @pytest.mark.compiled
-def test_steps_equal_those_of_keras_fit() -> None:
+@pytest.mark.parametrize("sizes", [{1, 3}, {3}, set()], ids=["xla", "xla but for the remainder", "plain"])
+def test_steps_equal_those_of_keras_fit(sizes: set[int]) -> None:
     import keras
 
     pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
@@ -104,6 +106,7 @@ def test_steps_equal_those_of_keras_fit() -> None:
     theirs = build(TINY)
     trainer = Trainer(TINY, ours, OPTIONS)
     trainer._at_once = 3  # several parts a batch
+    trainer._gradients.compile(sizes, trainer._zeros)
     losses = [trainer.step(pixels[start : start + 4]) for start in (0, 4, 8)]
     theirs.autoencoder.compile(keras.optimizers.Adam(OPTIONS.learning_rate), "mse")
     pictures = pixels.astype(np.float32) / 255
@@ -215,6 +218,31 @@ def test_ctrl_c_keeps_the_best_and_resume_equals_a_run_in_one_go(photos: Path, t
     assert resumed.outcome.stopped == "finished"
     losses = [[e.validation_loss for e in t.outcome.epochs] for t in (whole, resumed)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_only_sizes_that_much_work_is_ahead_of_are_compiled() -> None:
+    compact, travel600 = ARCHITECTURES["compact"], ARCHITECTURES["travel600"]
+    assert worth_compiling(compact, 18, epochs=2, batch_size=4, at_once=31) == set()
+    assert worth_compiling(compact, 318, epochs=10, batch_size=10, at_once=31) == {10}
+    assert worth_compiling(travel600, 317, epochs=10, batch_size=5, at_once=2) == {1, 2}
+    assert worth_compiling(travel600, 317, epochs=0, batch_size=5, at_once=2) == set()
+
+
+def test_compiling_is_told_and_comes_before_the_epochs(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    compile_now = Program.compile
+
+    def compile_too(program: Program, sizes: set[int], *rest: Any) -> None:
+        told.append(f"compiles {sizes}")
+        compile_now(program, sizes, *rest)
+
+    monkeypatch.setattr(Program, "compile", compile_too)
+    monkeypatch.setattr(programs, "_PAYS", 1)
+    progress = Progress(listener=Listener(lambda: told.append("told"), lambda step: told.append("step")))
+    train(request(photos, tmp_path, options=replace(OPTIONS, epochs=1)), progress)
+    assert told == ["told", "compiles {4}", "compiles {4}", *6 * ["step"]]
 
 
 def test_ctrl_c_before_the_first_epoch_ended_keeps_nothing(photos: Path, tmp_path: Path) -> None:

@@ -266,10 +266,13 @@ def _shown(request: Request) -> Iterator[Progress]:
                 file=sys.stderr,
             )
 
+        def show_compiling() -> None:
+            print("compiling the steps, which takes a minute or more", file=sys.stderr)
+
         yield Progress(
             on_photo=lambda done, total: staged(Count(done, total, done, 0)),
             on_skipped=print_left_out,
-            listener=Listener(show_step, show_epoch),
+            listener=Listener(show_compiling, show_step, show_epoch),
         )
 
 
@@ -325,7 +328,7 @@ def _sentence(trained: Trained) -> str:
 def time_left(seconds: Sequence[float], epochs: int) -> float:
     """How many seconds ``epochs`` more take, by what those of this run took.
 
-    The first, in which XLA compiles, counts only as long as it is alone.
+    The first, in which much is done for the first time, counts only as long as it is alone.
 
     >>> time_left([30.0], 9), time_left([30.0, 2.0, 4.0], 7)
     (270.0, 21.0)

@@ -97,6 +97,8 @@ def _of_untyped(error: dict[str, Any]) -> str:
     """What to say of one error of a request that does not call its body JSON."""
     if error["loc"] == ("body",) and error["type"] != "missing":
         return "it was not sent as JSON; add the header Content-Type: application/json"
+    if error["loc"][0] == "body" and error["type"] == "missing" and len(error["loc"]) > 1:
+        return f"send it as multipart/form-data, in the field `{error['loc'][1]}`"
     return str(error["msg"])
 
 
@@ -176,5 +178,5 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in (*statuses, 400, 401, 403, 404, 405, 413, 421, 422, 503)
+        for status in (*statuses, 400, 401, 403, 404, 405, 413, 415, 421, 422, 503)
     }

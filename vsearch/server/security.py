@@ -40,6 +40,8 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="vsearch"'}
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _SMALL_BODY = 2**20
+# What clients call a picture that is sent bare; the last is what curl calls any body.
+_BARE = ("image/", "application/octet-stream", "application/x-www-form-urlencoded")
 
 
 def cookie_of(token: str) -> str:
@@ -135,11 +137,13 @@ class Guard:
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """``receive`` that refuses a body beyond the bound, whatever Content-Length promised."""
         headers = Headers(scope=scope)
-        form = headers.get("content-type", "").startswith("multipart/form-data")
+        kind = headers.get("content-type", "")
+        form = kind.startswith("multipart/form-data")
         limit = self._options.max_upload_bytes if form else _SMALL_BODY
+        refusal = _no_form() if kind.startswith(_BARE) else _too_large(limit)
         promised = headers.get("content-length", "0")
         if not promised.isdecimal() or int(promised) > limit:
-            raise _too_large(limit)
+            raise refusal
         seen = 0
 
         async def bounded() -> Message:
@@ -147,16 +151,21 @@ class Guard:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > limit:
-                raise _too_large(limit)
+                raise refusal
             return message
 
         return bounded
 
 
+# The rest of a body that is refused is not read, hence the connection cannot be used again.
 def _too_large(limit: int) -> Problem:
-    # The rest of the body is not read, hence the connection cannot be used again.
     detail = f"the request is larger than {limit / 2**20:g} MiB"
     return Problem(413, "too-large", detail, {"Connection": "close"})
+
+
+def _no_form() -> Problem:
+    detail = "send pictures as multipart/form-data, in the field `image` (`file` where photos are added)"
+    return Problem(415, "no-form", detail, {"Connection": "close"})
 
 
 def _is_private(path: str) -> bool:

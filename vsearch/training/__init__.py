@@ -1,8 +1,9 @@
 """Training the autoencoders: photos -> pixels segments -> Keras -> an encoder bundle.
 
 :func:`train` does all of it.  :mod:`staging` brings the photos to disk, :mod:`batches` streams them,
-:mod:`loop` trains (:mod:`forward` is its forward pass, :mod:`checkpoints` its memory), :mod:`exporting`
-writes the bundle, with :mod:`components` for PCA and :mod:`pictures` for the curves.
+:mod:`loop` trains (:mod:`programs` are its steps, :mod:`forward` its forward pass, :mod:`checkpoints` its
+memory), :mod:`exporting` writes the bundle, with :mod:`components` for PCA and :mod:`pictures` for the
+curves.
 """
 
 from vsearch.training.records import Epoch, Options, Outcome, Trained, VectorKind

@@ -11,13 +11,12 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from vsearch.encoders.architectures import Architecture, Models, load_weights
 from vsearch.training.batches import Split, in_order, shuffled
 from vsearch.training.checkpoints import Checkpoint, Subject
 from vsearch.training.devices import pixels_at_once
-from vsearch.training.forward import forward
+from vsearch.training.programs import part_sizes, programs, worth_compiling
 from vsearch.training.records import Epoch, Options, Outcome, Stop
 from vsearch.training.staging import Pixels, Staged
 
@@ -35,8 +34,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Told of each batch and of each epoch."""
+    """Told of each batch and of each epoch, and that XLA compiles, before the first one."""
 
+    on_compile: Callable[[], None] = field(default=lambda: None)
     on_step: Callable[[Step], None] = field(default=lambda step: None)
     on_epoch: Callable[[Epoch], None] = field(default=lambda epoch: None)
 
@@ -63,7 +63,7 @@ class Trainer:
         self.optimizer.build(models.autoencoder.trainable_variables)
         self._at_once = max(1, pixels_at_once() // architecture.input_size**2)
         self._zeros = [keras.ops.zeros(v.shape) for v in models.autoencoder.trainable_variables]
-        self._loss, self._gradients, self._apply = _compiled(models.autoencoder, self.optimizer)
+        self._loss, self._gradients, self._apply = programs(models.autoencoder, self.optimizer)
 
     def step(self, pixels: Pixels) -> float:
         """One step on a batch, uint8 [b, S, S, 3]; its mean squared error before the step.
@@ -101,7 +101,10 @@ class Trainer:
         if not resume:
             checkpoint.clear()
         stopped: Stop = "finished"
+        ahead = 0 if self._is_stale(epochs) else self.options.epochs - resumed
         try:
+            if ahead > 0:
+                self._compile(split, ahead, listener)
             for number in range(len(epochs) + 1, self.options.epochs + 1):
                 if self._is_stale(epochs):
                     stopped = "patience"
@@ -117,6 +120,17 @@ class Trainer:
         outcome = Outcome(epochs, stopped, resumed)
         load_weights(self.models, self.architecture, checkpoint.weights(outcome.best.number))
         return outcome
+
+    def _compile(self, split: Split, epochs: int, listener: Listener) -> None:
+        """Have XLA compile what pays in so many epochs, beforehand: their times are theirs alone."""
+        training, validation = (
+            worth_compiling(self.architecture, len(photos), epochs, self.options.batch_size, self._at_once)
+            for photos in (split.training, split.validation)
+        )
+        if training or validation:
+            listener.on_compile()
+        self._gradients.compile(training, self._zeros)
+        self._loss.compile(validation)
 
     def _resumed(self, checkpoint: Checkpoint, subject: Subject) -> list[Epoch]:
         epochs = checkpoint.load(subject)
@@ -150,29 +164,7 @@ class Trainer:
         return total / count
 
     def _parts(self, pixels: Pixels) -> Iterator[Pixels]:
-        for start in range(0, len(pixels), self._at_once):
-            yield pixels[start : start + self._at_once]
-
-
-def _compiled(model: Any, optimizer: Any) -> tuple[Any, Any, Any]:
-    """Sum of the photos' errors; their gradients, added to given ones; the optimizer's step."""
-    import tensorflow as tf
-
-    variables = model.trainable_variables
-
-    def errors(pixels: Any) -> Any:
-        pictures = tf.cast(pixels, tf.float32) / 255
-        difference = forward(model, pictures) - pictures
-        return tf.reduce_sum(tf.reduce_mean(tf.square(difference), axis=[1, 2, 3]))
-
-    def gradients(pixels: Any, before: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss = errors(pixels)
-        new = tape.gradient(loss, variables)
-        return loss, [a + b for a, b in zip(before, new, strict=True)]
-
-    def apply(summed: Any, count: Any) -> None:
-        optimizer.apply([gradient / count for gradient in summed], variables)
-
-    compiled = tf.function(jit_compile=True)
-    return compiled(errors), compiled(gradients), tf.function(apply, reduce_retracing=True)
+        start = 0
+        for size in part_sizes(len(pixels), self._at_once):
+            yield pixels[start : start + size]
+            start += size
