@@ -90,6 +90,7 @@ def test_the_client_has_the_methods_of_the_index() -> None:
         "condition",
         "tidying",
         "has_text",
+        "max_megapixels",
         "held",
         "encoder_info",
         "thumbnails",

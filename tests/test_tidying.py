@@ -205,7 +205,7 @@ def test_plans_and_decisions_come_as_json(run_family: Run, family: Path, tmp_pat
     ("options", "said"),
     [
         (("--move-to", "aside", "--protect", "nowhere"), "nowhere is to be protected and is not there"),
-        (("--forget", ""), "there is no decision ''"),
+        (("--forget", "nothing"), "there is no decision 'nothing'"),
         (("--decisions", "--html", "x.html"), "go with no decision"),
         (("--undo", "--kind", "altered"), "go with no decision"),
         (("--move-to", "aside", "--paths"), "do not go with a move"),
