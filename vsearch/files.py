@@ -296,7 +296,7 @@ def content(file: BinaryIO, name: str, limit: int = LARGEST) -> bytes:
     except (AttributeError, OSError, ValueError) as error:
         raise _unreadable(name, error) from error
     if not left:
-        raise PhotoError(name, f"larger than {limit / 2**20:,.0f} MiB", "leave it out")
+        raise _too_large(name, limit)
     return b"".join(pieces)
 
 
@@ -314,17 +314,23 @@ def digest(data: bytes | bytearray | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256(path: str) -> str:
+def sha256(path: str, limit: int | None = None) -> str:
     """SHA-256 of a file, hexadecimal, read in pieces.
 
     Raises:
-        PhotoError: it cannot be read.
+        PhotoError: it cannot be read, or is larger than ``limit`` bytes.
     """
     try:
         with open(path, "rb") as file:
+            if limit is not None and os.fstat(file.fileno()).st_size > limit:
+                raise _too_large(path, limit)
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _too_large(path: str, limit: int) -> PhotoError:
+    return PhotoError(path, f"larger than {limit / 2**20:,.0f} MiB", "leave it out")
 
 
 def _unreadable(path: str, error: Exception) -> PhotoError:
