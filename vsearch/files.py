@@ -169,7 +169,7 @@ def stat_file(path: str) -> FileStat:
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if not stat.S_ISREG(status.st_mode):
-        raise PhotoError(path, "not a regular file", "name a photo")
+        raise _not_regular(path)
     root, name = os.path.split(path)
     return FileStat(root, name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
@@ -266,16 +266,24 @@ def expanded(path: str) -> str:
 
 
 def read(path: str, limit: int = LARGEST) -> bytes:
-    """The bytes of a file.
+    """The bytes of a file, or of what a shell's ``<(...)`` gives.
 
     Raises:
-        PhotoError: it cannot be read, or is larger than ``limit`` bytes.
+        PhotoError: it cannot be read, is larger than ``limit`` bytes, or may never end: a named FIFO, say.
     """
     try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or _is_descriptor(path)):
+            raise _not_regular(path)
         with open(path, "rb") as file:
             return content(file, path, limit)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _is_descriptor(path: str) -> bool:
+    """Whether this is a file that whoever started the process opened for it."""
+    return path.startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/"))
 
 
 def content(file: BinaryIO, name: str, limit: int = LARGEST) -> bytes:
@@ -327,6 +335,10 @@ def sha256(path: str, limit: int | None = None) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _not_regular(path: str) -> PhotoError:
+    return PhotoError(path, "not a regular file", "name a photo")
 
 
 def _too_large(path: str, limit: int) -> PhotoError:
