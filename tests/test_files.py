@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import socket
 import threading
 import tracemalloc
 from pathlib import Path
@@ -168,6 +169,22 @@ def test_stat_file_refuses_what_would_hang(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe.jpg", tmp_path):
         with pytest.raises(PhotoError, match="not a regular file"):
             files.stat_file(str(path))
+
+
+@posix
+def test_read_refuses_what_may_never_end_but_takes_what_a_shell_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as listening, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)  # addresses of sockets are short
+        listening.bind("socket.jpg")
+        for path in (str(tmp_path / "pipe.jpg"), "pipe.jpg", "socket.jpg", "/dev/zero"):
+            with pytest.raises(PhotoError, match="not a regular file"):
+                files.read(path)
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "wb") as end:
+        end.write(b"photo")
+        end.close()
+        assert files.read(f"/dev/fd/{reading}") == b"photo"
 
 
 @pytest.mark.parametrize("name", ["none.jpg", "nul\0.jpg", "x" * 300])

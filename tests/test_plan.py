@@ -13,6 +13,8 @@ FILE = FileStat("/photos", "a.jpg", 100, 1)
 ELSEWHERE = FileStat("/photos", "b.jpg", 100, 2)
 READY = Photo(7, FILE, "aa", "ready", vector=Location(1, 3), thumbnail=Location(1, 3))
 BARE = replace(READY, thumbnail=None)  # it lost its thumbnail while its file was away
+HUGE = replace(FILE, size=2**30 + 1)
+UNREAD = Photo(8, FILE, None, "failed", reason="input/output error")
 FAILED = Photo(8, FILE, "aa", "failed", reason="truncated JPEG")
 
 
@@ -27,6 +29,10 @@ FAILED = Photo(8, FILE, "aa", "failed", reason="truncated JPEG")
         (FILE, FAILED, True, True),
         (FILE, READY, True, False),
         (FILE, BARE, False, True),
+        (FILE, UNREAD, False, True),
+        (HUGE, replace(UNREAD, file=HUGE), False, False),
+        (HUGE, replace(UNREAD, file=HUGE), True, True),
+        (FILE, replace(UNREAD, file=HUGE), False, True),
     ],
 )
 def test_needs_reading(file: FileStat, known: Photo | None, retry: bool, expected: bool) -> None:

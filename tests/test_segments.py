@@ -100,3 +100,17 @@ def test_a_missing_segment_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot write"):
         SegmentWriter(tmp_path / "missing" / "000001.h5", "vectors")
+
+
+def test_a_segment_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "000001.h5", np.ones((2, 3), np.float32))
+
+    def refuse(*_: object, **__: object) -> None:  # root may read everything, so permissions cannot be used
+        raise PermissionError(13, "Unable to synchronously open file (Permission denied)")
+
+    monkeypatch.setattr("h5py.File", refuse)
+    with pytest.raises(IndexDamaged, match=r"000001.h5: permission denied; make it readable") as caught:
+        Segment(path)
+    assert "is damaged" not in str(caught.value)

@@ -182,6 +182,24 @@ def test_a_format_that_is_not_read_is_listed_and_not_tried_again(index: vsearch.
     assert [skipped.path for skipped in index.sync().skipped] == [str(photos / "raw.cr2")]
 
 
+def test_a_file_that_is_too_large_is_listed_and_not_tried_again(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(photos / "huge.jpg", "wb") as file:
+        file.truncate(2**34)
+    assert [skipped.path for skipped in index.sync().skipped] == [file.name]
+    (photos / "huge.jpg").rename(photos / "moved.jpg")
+    with monkeypatch.context() as patch:
+        patch.setattr("hashlib.file_digest", lambda *_: pytest.fail("it was read"))
+        assert {planned.change for planned in index.plan()} == {"add", "remove"}
+    (photos / "moved.jpg").rename(photos / "huge.jpg")
+    index.sync()
+    assert list(index.plan()) == []
+    assert [skipped.path for skipped in index.sync().skipped] == [file.name]
+    os.truncate(file.name, 5)
+    assert "not an image" in index.sync().skipped[0].reason
+
+
 def test_the_plan_says_what_sync_does(index: vsearch.Index, photos: Path) -> None:
     (photos / "day0/photo000.png").rename(photos / "moved.png")
     (photos / "day0/photo002.png").unlink()

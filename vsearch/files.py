@@ -169,7 +169,7 @@ def stat_file(path: str) -> FileStat:
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if not stat.S_ISREG(status.st_mode):
-        raise PhotoError(path, "not a regular file", "name a photo")
+        raise _not_regular(path)
     root, name = os.path.split(path)
     return FileStat(root, name, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
@@ -270,16 +270,24 @@ def expanded(path: str) -> str:
 
 
 def read(path: str, limit: int = LARGEST) -> bytes:
-    """The bytes of a file.
+    """The bytes of a file, or of what a shell's ``<(...)`` gives.
 
     Raises:
-        PhotoError: it cannot be read, or is larger than ``limit`` bytes.
+        PhotoError: it cannot be read, is larger than ``limit`` bytes, or may never end: a named FIFO, say.
     """
     try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or _is_descriptor(path)):
+            raise _not_regular(path)
         with open(path, "rb") as file:
             return content(file, path, limit)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _is_descriptor(path: str) -> bool:
+    """Whether this is a file that whoever started the process opened for it."""
+    return path.startswith(("/dev/fd/", "/dev/stdin", "/proc/self/fd/"))
 
 
 def content(file: BinaryIO, name: str, limit: int = LARGEST) -> bytes:
@@ -300,7 +308,7 @@ def content(file: BinaryIO, name: str, limit: int = LARGEST) -> bytes:
     except (AttributeError, OSError, ValueError) as error:
         raise _unreadable(name, error) from error
     if not left:
-        raise PhotoError(name, f"larger than {limit / 2**20:,.0f} MiB", "leave it out")
+        raise _too_large(name, limit)
     return b"".join(pieces)
 
 
@@ -318,17 +326,27 @@ def digest(data: bytes | bytearray | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256(path: str) -> str:
+def sha256(path: str, limit: int | None = None) -> str:
     """SHA-256 of a file, hexadecimal, read in pieces.
 
     Raises:
-        PhotoError: it cannot be read.
+        PhotoError: it cannot be read, or is larger than ``limit`` bytes.
     """
     try:
         with open(path, "rb") as file:
+            if limit is not None and os.fstat(file.fileno()).st_size > limit:
+                raise _too_large(path, limit)
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _not_regular(path: str) -> PhotoError:
+    return PhotoError(path, "not a regular file", "name a photo")
+
+
+def _too_large(path: str, limit: int) -> PhotoError:
+    return PhotoError(path, f"larger than {limit / 2**20:,.0f} MiB", "leave it out")
 
 
 def _unreadable(path: str, error: Exception) -> PhotoError:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from vsearch.files import is_other_picture
+from vsearch.files import LARGEST, is_other_picture
 from vsearch.records import FileStat, Photo
 
 Change = Literal["added", "updated", "moved", "unchanged"]
@@ -47,8 +47,8 @@ def needs_reading(file: FileStat, known: Photo | None, *, retry_failed: bool = F
     if known is None or differs(file, known.file) or is_bare(known):
         return True
     # Bytes that could not even be read (a disk that hiccuped) are tried again each time, others never.
-    unread = known.sha256 is None and not is_other_picture(file.path)
-    return known.state == "failed" and (retry_failed or unread)
+    refused = is_other_picture(file.path) or file.size > LARGEST
+    return known.state == "failed" and (retry_failed or (known.sha256 is None and not refused))
 
 
 def is_bare(photo: Photo) -> bool:

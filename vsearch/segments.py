@@ -347,6 +347,10 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise _damaged(path, "it is missing") from error
+    except PermissionError as error:
+        raise IndexDamaged(
+            f"cannot read {path}: permission denied; make it readable for this user"
+        ) from error
     except (OSError, RuntimeError, KeyError, ValueError, UnicodeDecodeError) as error:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else "it is torn") from error
 

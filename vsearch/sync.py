@@ -217,6 +217,6 @@ def _path(file: FileStat) -> str:
 
 def _digest(path: str) -> str | None:
     try:
-        return files.sha256(path)
+        return files.sha256(path, files.LARGEST)
     except PhotoError:  # it vanished, or cannot be read: the run itself will say so
         return None
