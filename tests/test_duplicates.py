@@ -279,3 +279,16 @@ def test_duplicates_of_nothing_spoil_nothing(tmp_path: Path, toy_encoder: Path) 
     shutil.copy(tmp_path / "album" / "day0" / "photo000.png", tmp_path / "album" / "copy.png")
     index.add(tmp_path / "album")
     assert len(index.duplicates(kinds=["identical"])) == 1
+
+
+def test_a_full_disk_keeps_nobody_from_looking(
+    family_index: vsearch.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise vsearch.StorageError(f"cannot write {path}: the disk is full")
+
+    monkeypatch.setattr("vsearch.comparisons.durable.write_atomic", full)
+    found = family_index.duplicates()
+    assert found
+    monkeypatch.undo()
+    assert family_index.duplicates() == found
