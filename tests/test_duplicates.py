@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 import vsearch
 from tests import album
 from tests.family import kinds_of, photo
-from vsearch import agreement, duplicates, hashing, keeping, nearhashes, neighbours
+from vsearch import agreement, duplicates, hashing, images, judging, keeping, nearhashes, neighbours
 from vsearch.records import DuplicatePhoto
 
 # --- pure parts ----------------------------------------------------------------------------------
@@ -115,6 +116,60 @@ def test_rules_are_applied_in_order() -> None:
     assert kept("largest", {"a": "elsewhere.png"}) == "1"
     with pytest.raises(vsearch.UsageError, match="--keep takes"):
         keeping.parse("prettiest")
+
+
+SKY = Image.linear_gradient("L").resize((900, 600)).point(lambda level: 120 + level // 5).convert("RGB")
+
+
+def with_plane(x: int, y: int) -> Image.Image:
+    picture = SKY.copy()
+    ImageDraw.Draw(picture).polygon([(x, y), (x + 45, y + 7), (x, y + 15)], fill=(30, 30, 30))
+    return picture
+
+
+def with_stars(seed: int) -> Image.Image:
+    random = np.random.default_rng(seed)
+    picture = Image.new("RGB", (900, 600), (8, 8, 8))
+    for x, y in random.integers(0, (900, 600), (300, 2)).tolist():
+        ImageDraw.Draw(picture).ellipse((x, y, x + 1, y + 1), fill=(230, 230, 220))
+    return picture
+
+
+def with_words(words: str) -> Image.Image:
+    picture = Image.new("RGB", (827, 1170), "white")
+    ImageDraw.Draw(picture).multiline_text((100, 125), words, fill="black", font=ImageFont.load_default(14))
+    return picture
+
+
+FLAT = {
+    "plane": (with_plane(200, 150), with_plane(640, 400)),
+    "stars": (with_stars(1), with_stars(2)),
+    "words": (
+        with_words("Invoice 4711\nTotal 129.00 EUR"),
+        with_words("Receipt no. 8\nCoffee 3.20\nCake 4.10"),
+    ),
+}
+
+
+def looked_at(picture: Image.Image, quality: int = 92) -> judging.Look:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    look = judging.look(images.decode(file.getvalue(), 64).thumbnail, picture.width / picture.height)
+    assert look is not None and look.textured < agreement.FEW_BLOCKS
+    return look
+
+
+@pytest.mark.parametrize("scene", FLAT)
+def test_pictures_without_texture_are_told_apart_by_their_details(scene: str) -> None:
+    one, other = FLAT[scene]
+    look = looked_at(one)
+    assert judging.as_whole(look, looked_at(other)).relation is None
+    smaller, larger = (ImageOps.scale(one, times) for times in (0.5, 2))
+    for copy, quality in ((one, 30), (one, 95), (smaller, 90), (larger, 90)):
+        assert judging.as_whole(look, looked_at(copy, quality)).relation == "altered"
+    mirrored = ImageOps.mirror(one)
+    assert judging.as_whole(look, looked_at(mirrored)).relation == "turned"
+    assert judging.as_whole(look, looked_at(one, 60), same_time=False).relation is None
 
 
 # --- an index ------------------------------------------------------------------------------------
@@ -224,3 +279,16 @@ def test_duplicates_of_nothing_spoil_nothing(tmp_path: Path, toy_encoder: Path) 
     shutil.copy(tmp_path / "album" / "day0" / "photo000.png", tmp_path / "album" / "copy.png")
     index.add(tmp_path / "album")
     assert len(index.duplicates(kinds=["identical"])) == 1
+
+
+def test_a_full_disk_keeps_nobody_from_looking(
+    family_index: vsearch.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise vsearch.StorageError(f"cannot write {path}: the disk is full")
+
+    monkeypatch.setattr("vsearch.comparisons.durable.write_atomic", full)
+    found = family_index.duplicates()
+    assert found
+    monkeypatch.undo()
+    assert family_index.duplicates() == found

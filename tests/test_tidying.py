@@ -304,3 +304,26 @@ def test_a_link_to_a_folder_leads_to_what_is_protected_and_moved_aside(
     kept_there = command(*asked, masters, "--keep", "path:small.jpg")
     assert b"in the folder to move to" in kept_there.stderr
     assert names(album) == {"masters/small.jpg", "large.png"}
+
+
+def test_pages_and_frames_that_were_not_compared_stay(toy_encoder: Path, tmp_path: Path) -> None:
+    album, others = tmp_path / "album", [photo("coffee"), photo("rocket")]
+    album.mkdir()
+    first = photo("chelsea")
+    first.save(album / "kept.png")
+    small = first.resize((300, 200))
+    for name in ("pages.tif", "frames.webp", "frames.png", "frames.gif", "frames.avif"):
+        more = [other.resize(small.size) for other in others]
+        small.save(album / name, save_all=True, append_images=more)
+    small.save(album / "phone.mpo", "MPO", save_all=True, append_images=[small])
+    small.save(album / "single.jpg")
+    (album / "twin.tif").write_bytes((album / "pages.tif").read_bytes())
+    with vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder) as index:
+        index.add(album)
+        groups = index.duplicates()
+        plan = index.tidying().plan_moves(groups, tmp_path / "aside")
+        assert {Path(step.source).name for step in plan.steps} == {"single.jpg", "phone.mpo"}
+        stay = {Path(each.path).name for each in plan.skipped if "3 pages or frames" in each.reason}
+        assert stay == {"pages.tif", "twin.tif", "frames.webp", "frames.png", "frames.gif", "frames.avif"}
+        plan = index.tidying().plan_moves(index.duplicates(kinds=["identical"]), tmp_path / "aside")
+        assert [Path(step.source).name for step in plan.steps] == ["twin.tif"]

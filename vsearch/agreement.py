@@ -9,6 +9,7 @@ encoded twice, still above one half under a caption or text, low for two exposur
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ _BLOCK = 8
 # A block is textured from this standard deviation on (grey levels): below it JPEG noise is all there is.
 _TEXTURE = 3.0
 _BLOCK_CORRELATION = 0.7
-# With fewer textured blocks than this, a picture is flat: only its colour can be compared.
+# With fewer textured blocks than this, a picture is flat: its colours and details can be compared alone.
 FEW_BLOCKS = 4
 
 
@@ -94,6 +95,40 @@ def compare(a: Grey, b: Grey, mask: npt.NDArray[np.bool_] | None = None, block: 
     agreeing = int((correlations[textured] >= _BLOCK_CORRELATION).sum())
     inside = np.ones(a.shape, np.bool_) if mask is None else mask
     return Agreement(agreeing / count if count else 0.0, count, correlation(a[inside], b[inside]))
+
+
+def beyond(a: Grey, b: Grey) -> Floats:
+    """By how much each pixel of either picture lies outside of what the other shows there and next to it.
+
+    For details of a few pixels, uint8 [H, W]: both are blurred a little against the noise of JPEG, and one
+    may lie half a pixel beside the other.  Where the other has contrast itself, half of that is allowed for.
+
+    Returns:
+        float32 [H, W], grey levels; 0 or less where they agree.  How bright the whole is does not count.
+    """
+    blurred_a, blurred_b = (_over_three(grey.astype(np.float32), _blurred) for grey in (a, b))
+    blurred_b = blurred_b + np.median(blurred_a - blurred_b)
+    return np.maximum(_outside(blurred_a, blurred_b), _outside(blurred_b, blurred_a))
+
+
+def _outside(a: Floats, b: Floats) -> Floats:
+    low = _over_three(b, lambda above, here, below: np.minimum(np.minimum(above, here), below))
+    high = _over_three(b, lambda above, here, below: np.maximum(np.maximum(above, here), below))
+    outside: Floats = np.maximum(a - high, low - a) - (high - low) / 2
+    return outside
+
+
+def _blurred(above: Floats, here: Floats, below: Floats) -> Floats:
+    blurred: Floats = (above + 2 * here + below) * np.float32(0.25)
+    return blurred
+
+
+def _over_three(values: Floats, combined: Callable[[Floats, Floats, Floats], Floats]) -> Floats:
+    """Each pixel combined with its neighbours above and below, and the outcome with those at its sides."""
+    for _ in range(2):
+        padded = np.pad(values, ((1, 1), (0, 0)), "edge")
+        values = combined(padded[:-2], padded[1:-1], padded[2:]).T
+    return values
 
 
 def reduced(grey: Grey) -> Floats:

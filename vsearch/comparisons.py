@@ -19,7 +19,7 @@ from vsearch import durable
 from vsearch.duplicates import Edges
 from vsearch.neighbours import Nearest
 
-VERSION = 3
+VERSION = 4
 Digests = npt.NDArray[np.void]
 Numbers = npt.NDArray[np.int32]
 

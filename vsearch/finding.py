@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -256,11 +256,8 @@ class Finder:
                 np.array(regions, np.float64).reshape(-1, 4),
             ),
         )
-        try:
+        with contextlib.suppress(StorageError):  # full, or read-only: the next run compares anew
             comparisons.save(self._file, saved)
-        except StorageError:  # an index that can only be read: the next run compares anew
-            if _is_writable(self._file.parent.parent):
-                raise
 
     def _thumbnail(self, row: int) -> bytes | None:
         number, place = self.photos.thumbnails[row]
@@ -272,9 +269,3 @@ def _burst_groups(found: Stars) -> list[Group]:
         Group(centre, tuple(Link(row, "burst") for row in rows))
         for centre, rows in sorted(found.members.items())
     ]
-
-
-def _is_writable(folder: Path) -> bool:
-    import os
-
-    return os.access(folder, os.W_OK)

@@ -41,7 +41,14 @@ _OVERLAP_INLIERS = 30
 _STRICT_SHARE = 0.95
 _STRICT_CORRELATION = 0.98
 _ASPECT_TOLERANCE = 0.12
+# Pictures without texture: levels by which blocks of 64 x 64 may differ in colour, and by which one may show
+# what the other does not at the size of the thumbnail: at most, and in all but one in 2,000 pixels.  Pages,
+# planes, moons and stars saved as JPEG 20 or resized to 12-200 % reach 13.5 and 4.2; of others pages and
+# planes have 40 and more at most, stars 5.4 and more.
 _FLAT_LEVELS = 10.0
+_DETAIL_LEVELS = 15.0
+_DETAILS_LEVELS = 4.8
+_DETAILS_PERCENT = 99.95
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -65,22 +72,32 @@ class Look:
         grey: uint8 [64, 64].
         small: ``grey`` averaged down and standardised, float32 [16, 16].
         textured: blocks with texture.
+        jpeg: the thumbnail itself, if the picture is flat: its details are looked at where colours agree.
     """
 
-    __slots__ = ("aspect", "grey", "pixels", "small", "textured")
+    __slots__ = ("aspect", "grey", "jpeg", "pixels", "small", "textured")
 
-    def __init__(self, pixels: npt.NDArray[np.uint8], aspect: float) -> None:
+    def __init__(self, jpeg: bytes, aspect: float) -> None:
+        pixels = images.read_pixels(jpeg, agreement.SIDE, "stretch")
         self.pixels = pixels
         self.aspect = aspect
         self.grey: npt.NDArray[np.uint8] = np.rint(pixels @ _GREY).astype(np.uint8)
         self.small = agreement.standardised(agreement.reduced(self.grey))
         self.textured = agreement.textured_blocks(self.grey)
+        self.jpeg = jpeg if self.textured < agreement.FEW_BLOCKS else b""
+
+    def details(self) -> npt.NDArray[np.uint8]:
+        """All that the thumbnail of a flat picture shows, uint8 [256, 256], grey."""
+        grey: npt.NDArray[np.uint8] = np.rint(images.read_pixels(self.jpeg, 256, "stretch") @ _GREY).astype(
+            np.uint8
+        )
+        return grey
 
 
 def look(jpeg: bytes, aspect: float) -> Look | None:
     """A thumbnail made ready; ``None`` when it cannot be decoded."""
     try:
-        return Look(images.read_pixels(jpeg, agreement.SIDE, "stretch"), aspect)
+        return Look(jpeg, aspect)
     except PhotoError:
         return None
 
@@ -89,7 +106,8 @@ def as_whole(a: Look, b: Look, *, same_time: bool = True) -> Verdict:
     """Whether ``a`` and ``b`` coincide, in one of eight orientations.
 
     Args:
-        same_time: whether they may be one exposure by their capture times; else they must agree fully.
+        same_time: whether they may be one exposure by their capture times; else they must agree fully, and
+            have texture to agree in.
     """
     best = agreement.best_orientation(b.small, a.small)
     for orientation in dict.fromkeys((0, best)):
@@ -119,18 +137,24 @@ def _coincide(a: Look, b: Look, orientation: int, *, strictly: bool) -> bool:
         return False  # told in a tenth of the time that their blocks take
     found = agreement.compare(turned, b.grey)
     if found.flat:
-        return _same_colours(agreement.oriented(a.pixels, orientation), b.pixels)
+        return not strictly and _same_colours(a, b, orientation) and _same_details(a, b, orientation)
     if strictly:
         return found.share >= _STRICT_SHARE and found.correlation >= _STRICT_CORRELATION
     return found.share >= _WHOLE_SHARE and found.correlation >= _WHOLE_CORRELATION
 
 
-def _same_colours(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> bool:
+def _same_colours(a: Look, b: Look, orientation: int) -> bool:
     """Pictures without texture: the same colours in the same places, nearly."""
-    difference = a.astype(np.float32) - b.astype(np.float32)
+    difference = agreement.oriented(a.pixels, orientation).astype(np.float32) - b.pixels
     side = agreement.SIDE // 8
     blocks = difference.reshape(side, 8, side, 8, 3).mean(axis=(1, 3))
     return bool(np.abs(blocks).max() <= _FLAT_LEVELS)
+
+
+def _same_details(a: Look, b: Look, orientation: int) -> bool:
+    """Pictures without texture: the same stars, the same words on white, a plane in the same place."""
+    beyond = agreement.beyond(agreement.oriented(a.details(), orientation), b.details())
+    return bool(beyond.max() <= _DETAIL_LEVELS and np.percentile(beyond, _DETAILS_PERCENT) <= _DETAILS_LEVELS)
 
 
 class Judge:

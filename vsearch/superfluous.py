@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from vsearch import images
+from vsearch.errors import PhotoError
 from vsearch.files import Below
 from vsearch.records import DuplicateGroup, DuplicatePhoto, Skipped
 
@@ -32,6 +34,7 @@ def superfluous(
     files_kept = {_file(path): path for path in kept.values()}
     changed = [group for group in groups if not _is_as_indexed(kept_of(group))]
     doubtful = {photo.id for group in changed for photo in group.photos}
+    contents = {kept_of(group).sha256 for group in groups if group not in changed}
     protected = [Below(folder) for folder in protect]
     there = None if aside is None else Below(aside)
     extra = {photo.id: photo for group in groups for photo in group.photos}
@@ -59,6 +62,8 @@ def superfluous(
             skipped.append(Skipped(photo.path, "a link, which takes no room", ""))
         elif (link := link_to(photo)) is not None:
             skipped.append(Skipped(photo.path, f"{link} is a link to it", "take the link away first"))
+        elif photo.sha256 not in contents and (more := _shows_more(photo)) is not None:
+            skipped.append(more)
         else:
             moved.append(photo)
     return moved, skipped
@@ -76,6 +81,20 @@ def kept_for(groups: Sequence[DuplicateGroup]) -> dict[str, tuple[DuplicatePhoto
         for photo in group.photos:
             kept[photo.id] = (*kept.get(photo.id, ()), kept_of(group))
     return kept
+
+
+def _shows_more(photo: DuplicatePhoto) -> Skipped | None:
+    """Why a photo must stay if it has pages or frames: the first alone was compared."""
+    try:
+        count = images.frames(photo.path, max(images.MAX_MEGAPIXELS, photo.width * photo.height / 1e6 + 1))
+    except PhotoError as error:
+        if not _is_as_indexed(photo):
+            return None  # its bytes are looked at before it is moved, which tells of what has changed
+        return Skipped(photo.path, error.reason, error.remedy)
+    if count == 1:
+        return None
+    reason = f"has {count:,} pages or frames, of which only the first was compared"
+    return Skipped(photo.path, reason, "look at the others, and move it by hand")
 
 
 def _is_as_indexed(photo: DuplicatePhoto) -> bool:

@@ -105,7 +105,7 @@ def test_16_bits_are_scaled_not_clipped(format: str) -> None:
     assert difference(pixels[..., 0], ramp(255, "float")) < 1
 
 
-@pytest.mark.parametrize(("top", "dtype"), [(65535, ">u2"), (65535, "int32"), (1, "float32")])
+@pytest.mark.parametrize(("top", "dtype"), [(65535, ">u2"), (65535, "int32"), (255, "int32"), (1, "float32")])
 def test_deep_pictures_are_scaled(top: int, dtype: str) -> None:
     picture = Image.fromarray(ramp(top, dtype))
     assert difference(images.read_pixels(picture, 64)[..., 0], ramp(255, "float")) < 1
@@ -114,6 +114,11 @@ def test_deep_pictures_are_scaled(top: int, dtype: str) -> None:
 def test_16_bit_pgm() -> None:
     data = b"P5 64 64 65535\n" + ramp(65535, ">u2").tobytes()
     assert difference(images.read_pixels(data, 64)[..., 0], ramp(255, "float")) < 1
+
+
+def test_a_dark_16_bit_pgm_stays_dark() -> None:
+    data = b"P5 64 64 65535\n" + ramp(200, ">u2").tobytes()
+    assert images.read_pixels(data, 64).max() <= 1
 
 
 def test_float_outside_usual_ranges_is_stretched_and_survives_nan() -> None:

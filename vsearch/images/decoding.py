@@ -205,15 +205,20 @@ def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
         return cast("NDArray[np.uint8]", deep.astype(np.uint8))
     grey: NDArray[np.float32] = np.asarray(image, dtype=np.float32)
     grey = np.nan_to_num(grey, posinf=0, neginf=0)
-    low, high = _grey_range(float(grey.min()), float(grey.max()), image.mode)
+    low, high = _grey_range(float(grey.min()), float(grey.max()), _usual_whites(image))
     with np.errstate(all="ignore"):  # floating point may span more than float32 can subtract
         scaled = np.rint((grey - low) * (255 / (high - low)))
         return cast("NDArray[np.uint8]", scaled.astype(np.uint8))
 
 
-def _grey_range(low: float, high: float, mode: str) -> tuple[float, float]:
+def _usual_whites(image: Image.Image) -> tuple[float, ...]:
+    if image.format == "PPM" and image.mode == "I":
+        return (65535.0,)  # Pillow has scaled it, so that one with low values alone is dark
+    return (255.0, 65535.0) if image.mode == "I" else (1.0, 255.0, 65535.0)
+
+
+def _grey_range(low: float, high: float, usual: tuple[float, ...]) -> tuple[float, float]:
     """The values of black and white: the first usual range that holds all, else what is there."""
-    usual = (65535.0,) if mode == "I" else (1.0, 255.0, 65535.0)
     white = next((white for white in usual if low >= 0 and high <= white), None)
     return (low, max(high, low + 1)) if white is None else (0.0, white)
 

@@ -100,6 +100,21 @@ def measure(source: Source, max_megapixels: float = MAX_MEGAPIXELS, *, name: str
         return Measure(image.format or "", width, height)
 
 
+def frames(path: str | os.PathLike[str], max_megapixels: float = MAX_MEGAPIXELS) -> int:
+    """How many pictures a file holds: pages of a TIFF, frames of an animation.  An MPO, of phones and cameras
+    with two lenses, counts as one.
+
+    Raises:
+        PhotoError: it cannot be read, is no picture, or larger than ``max_megapixels``.
+    """
+    name = name_of(path)
+    try:
+        with open(path, "rb") as file, opened(file, max_megapixels, name) as image:
+            return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    except (OSError, ValueError) as error:
+        raise _unreadable(error, name) from error
+
+
 def _open_file(source: File, max_megapixels: float, name: str) -> Image.Image:
     file = _binary(source)
     head = _head(file)
