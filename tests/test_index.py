@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 import vsearch
 from tests import album, toy
+from tests.conftest import ROOT
 from vsearch import images
 
 
@@ -267,3 +269,14 @@ def test_capture_time_and_camera_reach_catalog_and_collection(tmp_path: Path, to
     assert metadata["camera"] == "Canon EOS R5"
     assert metadata["taken_at"] == "2024-05-17T18:30:00"
     assert (metadata["width"], metadata["height"], metadata["path"]) == (96, 64, "a.jpg")
+
+
+def test_warnings_may_be_errors(photos: Path, toy_encoder: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, vsearch\n"
+        "index = vsearch.Index.create(sys.argv[1], encoder=sys.argv[2])\n"
+        "print(index.add(sys.argv[3]).added, index.status().generation)\n"
+    )
+    line = [sys.executable, "-W", "error", "-c", program, str(tmp_path / "i"), str(toy_encoder), str(photos)]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "12 1\n"), done.stderr

@@ -7,6 +7,7 @@ import ctypes
 import importlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,10 @@ from vsearch.errors import CollectionError, IndexDamaged
 
 if TYPE_CHECKING:
     from chromadb.api.client import Client
+
+# Given at each `get_collection`, though there is no such function; as an error it would come as a refusal.
+# Once, at import: `catch_warnings` is not safe in threads.
+warnings.filterwarnings("ignore", "legacy embedding function config", DeprecationWarning)
 
 Vectors = npt.NDArray[np.float32]
 ErrorMap = Callable[[], contextlib.AbstractContextManager[None]]
