@@ -299,3 +299,23 @@ def test_the_photo_that_is_asked_comes_before_its_copies(index: vsearch.Index, p
         assert found[0].path == str(first)
     photo = next(photo for photo in index.photos() if photo.file.path == "day0/photo004.png")
     assert index.query(photo, k=1)[0].path == str(asked)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"weights": weights} for weights in (["a"], 5, [float("nan")])),
+        {"crop": 5},
+        {"images": None},
+        {"minus": 5},
+        {"text": 5},
+        {"text": "x", "text_weight": "a"},
+        {"under": 5},
+        {"under": b"x"},
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(
+    index: vsearch.Index, photos: Path, wrong: dict[str, object]
+) -> None:
+    with pytest.raises(vsearch.UsageError):
+        index.query(photos / "day0/photo000.png", **wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import Self, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -271,12 +271,16 @@ def _weighted(
     pictures: Sequence[Picture], weights: Sequence[float] | None, name: str
 ) -> tuple[Weighted, ...]:
     weights = [1.0] * len(pictures) if weights is None else weights
+    if not isinstance(weights, Sized):
+        raise UsageError(f"{name} must be numbers, one for each picture; received {weights!r}")
     if len(weights) != len(pictures):
         raise UsageError(f"{name} must be one for each of {len(pictures)} pictures; received {len(weights)}")
-    return tuple(Weighted(p, float(w)) for p, w in zip(pictures, weights, strict=True))
+    return tuple(Weighted(p, w) for p, w in zip(pictures, weights, strict=True))
 
 
 def _folders(path: PathLike) -> list[str]:
     """The paths that a folder that is there may go by; else the one given, relative to the photo folders."""
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"under is a folder's path; received {path!r}")
     given = files.expanded(os.fspath(path))
     return files.places(given) if os.path.isdir(given) else [given]

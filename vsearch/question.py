@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -247,7 +249,8 @@ def several(pictures: Sequence[Picture], name: str) -> Sequence[Picture]:
         UsageError: it is one.
     """
     one = isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike | Photo | Image.Image)
-    if one or hasattr(pictures, "read") or (isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3)):
+    is_one = one or hasattr(pictures, "read") or not isinstance(pictures, Iterable)
+    if is_one or (isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3)):
         raise UsageError(f"{name} is a list of pictures; put this one in brackets: {name}=[...]")
     return pictures
 
@@ -263,7 +266,8 @@ def box_of(crop: Crop, size: tuple[int, int]) -> images.Box:
     >>> box_of("0%,0%,50%,100%", (259, 194)), box_of("50%,0%,50%,100%", (259, 194))
     ((0, 0, 130, 194), (130, 0, 129, 194))
     """
-    parts = crop.split(",") if isinstance(crop, str) else [str(number) for number in crop]
+    some = crop if isinstance(crop, Iterable) else ()
+    parts = crop.split(",") if isinstance(crop, str) else [str(number) for number in some]
     found = [_CROP.fullmatch(part) for part in parts]
     numbers = [float(f[1]) * (size[n % 2] / 100 if f[2] else 1) for n, f in enumerate(found) if f is not None]
     if len(numbers) != 4 or len(found) != 4 or not np.isfinite(numbers).all():
@@ -286,12 +290,12 @@ def _check(asked: Asked) -> None:
         raise UsageError(f"a query needs a picture or a text{more}")
     if asked.crop is not None and not asked.plus:
         raise UsageError("a crop needs a picture; name one")
-    if asked.text is not None and not asked.text.strip():
+    if asked.text is not None and not (isinstance(asked.text, str) and asked.text.strip()):
         raise UsageError("the text of a query must have a word in it")
     if asked.text is not None and any("\ud800" <= letter <= "\udfff" for letter in asked.text):
         raise UsageError("the text of a query must be Unicode; this one has bytes that are not")
     weights = [*(w.weight for w in (*asked.plus, *asked.minus)), asked.text_weight]
-    wrong = [weight for weight in weights if not (np.isfinite(weight) and weight > 0)]
+    wrong = [w for w in weights if not (isinstance(w, Real) and math.isfinite(w) and w > 0)]
     if wrong:
         raise UsageError(f"weights must be numbers above 0; received {wrong[0]}")
 
