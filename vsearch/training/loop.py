@@ -101,10 +101,9 @@ class Trainer:
         if not resume:
             checkpoint.clear()
         stopped: Stop = "finished"
-        ahead = 0 if self._is_stale(epochs) else self.options.epochs - resumed
         try:
-            if ahead > 0:
-                self._compile(split, ahead, listener)
+            if resumed < self.options.epochs and not self._is_stale(epochs):
+                self._compile(split, listener)
             for number in range(len(epochs) + 1, self.options.epochs + 1):
                 if self._is_stale(epochs):
                     stopped = "patience"
@@ -121,10 +120,14 @@ class Trainer:
         load_weights(self.models, self.architecture, checkpoint.weights(outcome.best.number))
         return outcome
 
-    def _compile(self, split: Split, epochs: int, listener: Listener) -> None:
-        """Have XLA compile what pays in so many epochs, beforehand: their times are theirs alone."""
+    def _compile(self, split: Split, listener: Listener) -> None:
+        """Have XLA compile what pays, beforehand: the times of epochs are theirs alone.
+
+        All epochs count, done or not: a training that goes on computes as it did before.
+        """
+        epochs, batch_size = self.options.epochs, self.options.batch_size
         training, validation = (
-            worth_compiling(self.architecture, len(photos), epochs, self.options.batch_size, self._at_once)
+            worth_compiling(self.architecture, len(photos), epochs, batch_size, self._at_once)
             for photos in (split.training, split.validation)
         )
         if training or validation:

@@ -2,7 +2,7 @@
 
 XLA makes steps of ``compact`` and ``travel600`` about 1.7 times as fast, but compiles anew for each size of
 a part: 8 s for ``compact`` on two idle cores, 20 s for ``travel600``, and several times that beside other
-programs.  A training on a few photos is over before.  Hence only the sizes that much work is ahead of are
+programs.  A training on a few photos is over before.  Hence only the sizes that much of the work is of are
 compiled; the others, odd remainders among them, go through a plain graph, which takes any size.  Results
 differ by rounding alone.
 """
@@ -18,7 +18,7 @@ from vsearch.encoders.architectures import Architecture
 from vsearch.training.forward import forward
 from vsearch.training.staging import Pixels
 
-# Multiply-adds to encode the photos of one size that are ahead.  XLA saves about 0.2 s of a billion with
+# Multiply-adds to encode the photos of one size in all epochs.  XLA saves about 0.2 s of a billion with
 # `compact`, at least as much with `travel600`, so that compiling, 8 and 20 s, pays from 40 to 60 billion on.
 _PAYS = 50_000_000_000
 
@@ -26,7 +26,7 @@ _PAYS = 50_000_000_000
 def worth_compiling(
     architecture: Architecture, photos: int, epochs: int, batch_size: int, at_once: int
 ) -> set[int]:
-    """The sizes of parts that pay for XLA, with so many photos an epoch ahead.
+    """The sizes of parts that pay for XLA, with so many photos an epoch.
 
     >>> from vsearch.encoders.architectures import ARCHITECTURES
     >>> compact, travel600 = ARCHITECTURES["compact"], ARCHITECTURES["travel600"]
