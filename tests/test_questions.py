@@ -319,3 +319,11 @@ def test_what_makes_no_sense_is_a_usage_error(
 ) -> None:
     with pytest.raises(vsearch.UsageError):
         index.query(photos / "day0/photo000.png", **wrong)
+
+
+def test_an_identical_photo_is_certainly_related(toy_encoder: Path, tmp_path: Path) -> None:
+    album.write_album(tmp_path / "photos", 60)
+    with vsearch.Index.create(tmp_path / "i", encoder=toy_encoder) as index:
+        index.add(tmp_path / "photos")
+        found = index.query(tmp_path / "photos/day0/photo000.png", min_match=1.0)
+    assert (found[0].kind, found[0].match) == ("identical", 1.0)

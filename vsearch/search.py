@@ -141,6 +141,7 @@ class Searcher:
         if wanted.min_match is not None:
             plain = np.array([match.cosine for match in matches], np.float64)
             found = self.background().probability(plain)
+            found[[match.kind == "identical" for match in matches]] = 1.0  # whatever the spread says
             matches = [replace(m, match=float(p)) for m, p in zip(matches, found, strict=True)]
         return _kept(matches, wanted)
 
