@@ -325,5 +325,7 @@ def test_pages_and_frames_that_were_not_compared_stay(toy_encoder: Path, tmp_pat
         assert {Path(step.source).name for step in plan.steps} == {"single.jpg", "phone.mpo"}
         stay = {Path(each.path).name for each in plan.skipped if "3 pages or frames" in each.reason}
         assert stay == {"pages.tif", "twin.tif", "frames.webp", "frames.png", "frames.gif", "frames.avif"}
+        (link,) = index.tidying().plan_links(groups).steps  # which costs no page, whatever is kept
+        assert {Path(link.source).name, Path(link.target).name} == {"pages.tif", "twin.tif"}
         plan = index.tidying().plan_moves(index.duplicates(kinds=["identical"]), tmp_path / "aside")
         assert [Path(step.source).name for step in plan.steps] == ["twin.tif"]

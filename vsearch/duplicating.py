@@ -232,7 +232,7 @@ class Duplicates:
             UsageError: a protected folder is not there.
         """
         _refuse_missing(protect)
-        extra, skipped = superfluous(groups, lambda _: None, protect)  # each name stays
+        extra, skipped = superfluous(groups, lambda _: None, protect, linked=True)  # each name stays
         first = {photo.sha256: photo for photo in reversed(extra)}
         first |= {photo.sha256: photo for photo in map(kept_of, groups)}
         same = [(p.path, first[p.sha256].path, p.sha256) for p in extra if first[p.sha256] is not p]

@@ -19,6 +19,8 @@ def superfluous(
     link_to: Callable[[DuplicatePhoto], str | None],
     protect: Sequence[PathLike] = (),
     aside: Path | None = None,
+    *,
+    linked: bool = False,
 ) -> tuple[list[DuplicatePhoto], list[Skipped]]:
     """Photos that no group would keep, each once; and those that stay: protected, or names of a kept file.
 
@@ -29,6 +31,7 @@ def superfluous(
         link_to: the path of a photo of the index that is a link to this one, if there is one.
         protect: folders whose photos stay.
         aside: the folder to move to; what lies there has been moved already.
+        linked: each becomes a link to a file of the same bytes, so that none of its pages is lost.
     """
     kept = {group.keep: kept_of(group).path for group in groups}
     files_kept = {_file(path): path for path in kept.values()}
@@ -62,7 +65,7 @@ def superfluous(
             skipped.append(Skipped(photo.path, "a link, which takes no room", ""))
         elif (link := link_to(photo)) is not None:
             skipped.append(Skipped(photo.path, f"{link} is a link to it", "take the link away first"))
-        elif photo.sha256 not in contents and (more := _shows_more(photo)) is not None:
+        elif not linked and photo.sha256 not in contents and (more := _shows_more(photo)) is not None:
             skipped.append(more)
         else:
             moved.append(photo)
