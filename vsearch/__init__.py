@@ -1,8 +1,8 @@
 """vsearch: find photos by picture.
 
 >>> import vsearch
->>> sorted(vsearch.__all__) == list(vsearch.__all__)
-True
+>>> "Index" in dir(vsearch), sorted(vsearch.__all__) == list(vsearch.__all__)
+(True, True)
 """
 
 from __future__ import annotations
@@ -86,6 +86,11 @@ _ERRORS = {name for name in __all__ if name.endswith(("Error", "Mismatch")) or n
 _HOMES = dict.fromkeys(_ERRORS, "errors")
 _HOMES |= {"Index": "index", "Progress": "updates", "IndexStatus": "records", "PhotoMap": "photomap"}
 _HOMES |= dict.fromkeys(("Client", "connect"), "client")
+
+
+def __dir__() -> list[str]:
+    """The public names too, loaded or not."""
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
