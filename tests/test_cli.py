@@ -15,6 +15,7 @@ import pytest
 import vsearch
 from tests import album
 from tests.conftest import ROOT, Run
+from vsearch.cli import querying
 
 
 @pytest.fixture
@@ -230,3 +231,9 @@ def test_closed_standard_streams_end_nothing(index: vsearch.Index, photos: Path,
         )
         assert done.returncode == 0, done.stderr
         assert "Error" not in done.stderr
+
+
+@pytest.mark.parametrize("weighted", [".5:a.jpg", "2.:a.jpg", "0.5:a.jpg", "2:a.jpg"])
+def test_weights_are_written_as_numbers_are(weighted: str) -> None:
+    assert querying._weight(weighted) == ("a.jpg", float(weighted.removesuffix(":a.jpg")))
+    assert querying._weight("x5:a.jpg") == ("x5:a.jpg", 1.0)

@@ -63,8 +63,10 @@ def rebuild(index: IndexOption = None, as_json: JsonOption = False) -> None:
             "`vsearch build-index PHOTOS`, before the next `vsearch sync`",
             file=sys.stderr,
         )
-    if report.lost or "catalog.sqlite" in report.restored:
+    if report.lost:
         print(f"{report.lost:,} photos must be read anew; run `vsearch sync`", file=sys.stderr)
+    elif "catalog.sqlite" in report.restored:
+        print("run `vsearch sync`: it brings back further files of the same bytes", file=sys.stderr)
 
 
 @app.command()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vsearch.question import Asked, Picture
     from vsearch.search import Wanted
 
-_WEIGHTED = re.compile(r"(\d+(?:\.\d+)?):(.+)", re.DOTALL)
+_WEIGHTED = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(.+)", re.DOTALL)
 Filter = Annotated[
     str | None,
     typer.Option("--where", metavar="EXPR", help="Such as 'taken >= 2024-05 and camera ~ canon'."),
