@@ -97,7 +97,9 @@ def test_every_suffix_of_photos_names_a_format() -> None:
     Image.init()
     for suffix in files.PHOTO_SUFFIXES:
         sql = filters.compiled([filters.parse(f"format = {suffix[1:]}")], [])
-        name = bytes(sql.parameters[0]).decode().upper()  # type: ignore[arg-type]
+        (given,) = sql.parameters
+        assert isinstance(given, bytes)
+        name = given.decode().upper()
         assert name in (*opening.FORMATS, "MPO", "HEIF")
         assert name == Image.EXTENSION.get(suffix, "HEIF")
 

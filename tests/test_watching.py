@@ -60,36 +60,41 @@ def test_a_photo_that_appears_is_found(index: vsearch.Index, photos: Path, watch
     safety.assert_sound(index.path)
 
 
+def reports(watching: Popen[str]) -> Iterator[dict[str, int]]:
+    """What it reports of each sync, from when it watches."""
+    assert watching.stdout is not None
+    watching.stdout.readline()  # the first sync
+    return map(json.loads, watching.stdout)
+
+
 def test_folders_that_come_and_go_are_watched(
     index: vsearch.Index, photos: Path, watching: Popen[str]
 ) -> None:
     """One that is added by another process, and one whose disk is taken out and put back."""
-    assert watching.stdout is not None
-    watching.stdout.readline()  # it watches by now
+    synced = reports(watching)
     later = photos.parent / "later"
     album.write(later / "first.png", 91)
     vsearch.Index.open(index.path).add(later)
-    assert json.loads(watching.stdout.readline())["unchanged"] == 13
+    assert next(synced)["unchanged"] == 13
     path = album.write(later / "second.png", 92)
-    assert json.loads(watching.stdout.readline())["added"] == 1
+    assert next(synced)["added"] == 1
 
     later.rename(photos.parent / "away")
-    assert json.loads(watching.stdout.readline())["withheld"] == 2
+    assert next(synced)["withheld"] == 2
     album.write(photos.parent / "away" / "third.png", 93)
     (photos.parent / "away").rename(later)
-    assert json.loads(watching.stdout.readline())["added"] == 1
+    assert next(synced)["added"] == 1
     assert index.query(path, k=1)[0].path == str(path)
 
 
 def test_a_folder_that_is_linked_meanwhile_is_watched(
     index: vsearch.Index, photos: Path, watching: Popen[str]
 ) -> None:
-    assert watching.stdout is not None
-    watching.stdout.readline()  # it watches by now
+    synced = reports(watching)
     elsewhere = photos.parent / "elsewhere"
     album.write(elsewhere / "first.png", 91)
     (photos / "link").symlink_to(elsewhere)
-    assert json.loads(watching.stdout.readline())["added"] == 1
-    assert json.loads(watching.stdout.readline())["unchanged"] == 13  # it watches anew
+    assert next(synced)["added"] == 1
+    assert next(synced)["unchanged"] == 13  # it watches anew
     album.write(elsewhere / "second.png", 92)
-    assert json.loads(watching.stdout.readline())["added"] == 1
+    assert next(synced)["added"] == 1
