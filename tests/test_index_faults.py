@@ -16,8 +16,7 @@ from PIL import Image
 
 import vsearch
 from tests import album, toy
-from vsearch.encoders import Encoder
-from vsearch.ingest import NOT_FINITE
+from vsearch.encoders import NOT_FINITE, Encoder
 
 
 def test_an_empty_folder_makes_no_index(tmp_path: Path, toy_encoder: Path) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch import files, hashing, images
-from vsearch.encoders import Encoder, devices
+from vsearch.encoders import NOT_FINITE, Encoder, devices
 from vsearch.errors import PhotoError
 from vsearch.records import FileStat, Photo, PhotoFacts
 from vsearch.settings import Settings
@@ -113,7 +113,6 @@ class Room:
 
 
 _room = Room(ROOM)
-NOT_FINITE = "the encoder gave numbers that are not finite"
 
 
 class Reader:

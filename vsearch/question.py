@@ -15,7 +15,7 @@ from PIL import Image
 
 from vsearch import containment, files, hashing, images
 from vsearch.catalog import Catalog
-from vsearch.encoders import Encoder
+from vsearch.encoders import NOT_FINITE, Encoder
 from vsearch.errors import EncoderError, PhotoError, UsageError
 from vsearch.kinds import Original, Seen
 from vsearch.ranking import mixed, normalised
@@ -27,7 +27,6 @@ Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 Picture = images.Source | Photo
 Crop = str | tuple[int, int, int, int]
-_NOT_FINITE = "the encoder gave numbers that are not finite"
 _CROP = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
 
 
@@ -154,7 +153,7 @@ class Asker:
                 asked.append(found if isinstance(found, PhotoError) else self._question(found, vectors))
             except EncoderError:
                 name = _path(picture) if isinstance(picture, Photo) else images.name_of(picture)
-                asked.append(PhotoError(name, _NOT_FINITE, "use another encoder, or leave the picture out"))
+                asked.append(PhotoError(name, NOT_FINITE, "use another encoder, or leave the picture out"))
         return asked
 
     def _picture(self, picture: Picture, crop: Crop | None) -> Question | _Decoded:
@@ -238,7 +237,7 @@ class Asker:
 
     def _unit(self, vector: Vector) -> Vector:
         if not np.isfinite(vector).all():
-            raise EncoderError(f"{_NOT_FINITE} for the query; use another encoder or picture")
+            raise EncoderError(f"{NOT_FINITE} for the query; use another encoder or picture")
         return normalised(vector[np.newaxis])[0] if self._settings.metric == "cosine" else vector
 
 

@@ -7,6 +7,6 @@ come with the package.
 
 from vsearch.encoders.bundles import Bundle
 from vsearch.encoders.catalogue import available, resolve
-from vsearch.encoders.session import Encoder
+from vsearch.encoders.session import NOT_FINITE, Encoder
 
-__all__ = ["Bundle", "Encoder", "available", "resolve"]
+__all__ = ["NOT_FINITE", "Bundle", "Encoder", "available", "resolve"]

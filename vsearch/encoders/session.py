@@ -12,6 +12,8 @@ from vsearch.encoders.bundles import Bundle
 from vsearch.errors import EncoderError, UsageError
 from vsearch.records import Device
 
+NOT_FINITE = "the encoder gave numbers that are not finite"  # of one picture; others may be fine
+
 Pixels = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]
 
