@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import vsearch
-from tests import album
+from tests import album, forked
 from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory
 from vsearch.records import Photo
@@ -38,6 +38,12 @@ def run(
     """One run of the real command line, to its end."""
     line, environment = command(*arguments, variables=variables)
     return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def run_forked(*arguments: str | Path, variables: Mapping[str, str] | None = None) -> Done:
+    """The same sooner, with all libraries loaded already: where many runs are killed."""
+    _, environment = command(variables=variables)
+    return forked.run([*map(str, arguments)], environment)
 
 
 def start(*arguments: str | Path, variables: Mapping[str, str] | None = None) -> subprocess.Popen[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import vsearch
 from tests import album, safety
 
 # Each step of the write path that `durable.step` and `durable.publish` mark, in the order of a build: a
@@ -38,9 +39,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(photos: Path, toy_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    index = tmp_path_factory.mktemp("undisturbed") / "index"
-    assert safety.run("build-index", photos, "--index", index, "--encoder", toy_encoder).returncode == 0
-    return index
+    with vsearch.Index.create(tmp_path_factory.mktemp("undisturbed") / "index", encoder=toy_encoder) as index:
+        index.add(photos)
+    return index.path
 
 
 def test_a_build_killed_at_every_step_goes_on(
@@ -50,13 +51,13 @@ def test_a_build_killed_at_every_step_goes_on(
     build = ("build-index", photos, "--index", index, "--encoder", toy_encoder)
     acknowledged = 0
     for step in BUILD_STEPS:
-        done = safety.run(*build, variables={"VSEARCH_TEST_FAULT": step})
+        done = safety.run_forked(*build, variables={"VSEARCH_TEST_FAULT": step})
         assert safety.killed(done), f"{step}: {done.stderr}"
         if (index / "index.json").exists():
             found = safety.assert_answers(index)
             assert found >= acknowledged, step
             acknowledged = found
-    done = safety.run(*build)
+    done = safety.run_forked(*build)
     assert done.returncode == 0, done.stderr
     safety.assert_sound(index)
     safety.assert_equal(index, undisturbed)
@@ -69,19 +70,19 @@ def test_a_sync_killed_at_a_step_goes_on(
     photos = safety.make_album(tmp_path / "photos")
     index, fresh = tmp_path / "index", tmp_path / "fresh"
     build = ("build-index", photos, "--encoder", toy_encoder, "--index")
-    assert safety.run(*build, index).returncode == 0
+    assert safety.run_forked(*build, index).returncode == 0
     for n in range(3):  # so that there is an old generation to remove
         album.write(photos / f"more{n}.png", 100 + n)
-        assert safety.run("sync", "--index", index).returncode == 0
+        assert safety.run_forked("sync", "--index", index).returncode == 0
     for n in range(0, 12, 2):
         (photos / f"day0/photo{n:03d}.png").unlink()
     for n in range(1, 12, 2):
         album.write(photos / f"day1/photo{n:03d}.jpg", 200 + n)
-    assert safety.killed(safety.run("sync", "--index", index, variables={"VSEARCH_TEST_FAULT": step}))
-    done = safety.run("sync", "--index", index)
+    assert safety.killed(safety.run_forked("sync", "--index", index, variables={"VSEARCH_TEST_FAULT": step}))
+    done = safety.run_forked("sync", "--index", index)
     assert done.returncode == 0, done.stderr
     safety.assert_sound(index)
-    assert safety.run(*build, fresh).returncode == 0
+    assert safety.run_forked(*build, fresh).returncode == 0
     safety.assert_equal(index, fresh)
 
 
@@ -96,7 +97,7 @@ def test_a_build_killed_at_random_goes_on(
         time.sleep(dice.uniform(0.3, 4))
         process.kill()
         process.communicate()
-    done = safety.run(*build)
+    done = safety.run_forked(*build)
     assert done.returncode == 0, done.stderr
     safety.assert_sound(index)
     safety.assert_equal(index, undisturbed)

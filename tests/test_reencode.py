@@ -115,10 +115,10 @@ def test_killed_at_every_step_it_goes_on(
     fresh = build(tmp_path / "fresh", photos, other_encoder).path
     command = ("reencode", "--encoder", other_encoder, "--index", index)
     for step in STEPS[first::2]:
-        done = safety.run(*command, variables={"VSEARCH_TEST_FAULT": step})
+        done = safety.run_forked(*command, variables={"VSEARCH_TEST_FAULT": step})
         assert safety.killed(done), f"{step}: {done.stderr}"
         assert safety.assert_answers(index) == 13, step
-    done = safety.run(*command, "--json")
+    done = safety.run_forked(*command, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["unchanged"] == 13
     assert_switched(index, fresh)
@@ -128,7 +128,7 @@ def test_what_changed_between_two_runs_counts(toy_encoder: Path, other_encoder: 
     photos = safety.make_album(tmp_path / "photos", 12)
     index = build(tmp_path / "index", photos, toy_encoder)
     command = ("reencode", "--encoder", other_encoder, "--index", index.path)
-    assert safety.killed(safety.run(*command, variables={"VSEARCH_TEST_FAULT": "settings-written"}))
+    assert safety.killed(safety.run_forked(*command, variables={"VSEARCH_TEST_FAULT": "settings-written"}))
     first, second, spare = (photos / f"day0/photo{n:03d}.png" for n in (0, 2, 99))
     first.rename(spare)
     second.rename(first)
@@ -153,7 +153,7 @@ def test_another_encoder_than_that_of_the_killed_run(
 ) -> None:
     third = toy.write_toy_encoder(tmp_path / "third", name="third", scale=5.0)
     command = ("reencode", "--encoder", third, "--index", index.path)
-    assert safety.killed(safety.run(*command, variables={"VSEARCH_TEST_FAULT": "current-renamed"}))
+    assert safety.killed(safety.run_forked(*command, variables={"VSEARCH_TEST_FAULT": "current-renamed"}))
     assert index.reencode(other_encoder).updated == 12
     fresh = vsearch.Index.create(tmp_path / "fresh", encoder=other_encoder)
     fresh.add(photos)
@@ -170,9 +170,9 @@ def test_the_present_encoder_gives_the_killed_run_up(
     build(index, photos, toy_encoder).close()
     command = ("reencode", "--index", index, "--encoder")
     fault = {"VSEARCH_TEST_FAULT": "generation-persisted"}
-    assert safety.killed(safety.run(*command, other_encoder, variables=fault))
+    assert safety.killed(safety.run_forked(*command, other_encoder, variables=fault))
     assert (index / "store-000001").exists()
-    done = safety.run(*command, toy_encoder)
+    done = safety.run_forked(*command, toy_encoder)
     assert done.returncode == 0, done.stderr
     assert not (index / "store-000001").exists()
     safety.assert_sound(index)
@@ -217,7 +217,7 @@ def test_without_index_json_a_half_filled_store_is_not_taken(
     index: vsearch.Index, other_encoder: Path
 ) -> None:
     command = ("reencode", "--encoder", other_encoder, "--index", index.path)
-    assert safety.killed(safety.run(*command, variables={"VSEARCH_TEST_FAULT": "vectors-renamed"}))
+    assert safety.killed(safety.run_forked(*command, variables={"VSEARCH_TEST_FAULT": "vectors-renamed"}))
     assert (index.path / "store-000001/unfinished").exists()
     (index.path / "index.json").unlink()
     (index.path / "catalog.sqlite").unlink()
