@@ -82,12 +82,13 @@ def test_links_are_followed_and_loops_survived(tmp_path: Path) -> None:
     (photos / "sub/up").symlink_to("..")
     (photos / "other").symlink_to(tmp_path / "elsewhere")
     (photos / "again").symlink_to(tmp_path / "elsewhere")
+    (photos / "latest").symlink_to("sub")
     (photos / "d.jpg").symlink_to(tmp_path / "elsewhere/c.jpg")
     (photos / "dangling.jpg").symlink_to("nowhere.jpg")
     (photos / "self.jpg").symlink_to("self.jpg")
     found: list[Skipped] = []
     paths = [file.path for file in files.walk(str(photos), (), found.append)]
-    assert paths == ["a.jpg", "d.jpg", "again/c.jpg", "sub/b.jpg"]
+    assert paths == ["a.jpg", "d.jpg", "sub/b.jpg", "again/c.jpg"]  # sub by its own path, not as latest
     assert all(skipped.path.endswith("self.jpg") for skipped in found)
 
 

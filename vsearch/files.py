@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -49,8 +50,8 @@ def walk(root: str, exclude: Sequence[str], on_error: Callable[[Skipped], None])
     """Every photo under ``root``, folder by folder, names sorted by their bytes.
 
     A photo is a regular file with a suffix of :data:`PHOTO_SUFFIXES` or :data:`OTHER_PICTURES`, in
-    any case.  Links to files and folders are followed; a folder that is reached twice, by a loop
-    say, is walked once.
+    any case.  Links to files and folders are followed, those to folders last; a folder that is reached
+    twice, by a loop say, is walked once, by its own path if it lies under ``root``.
     Hidden files and folders and ``@eaDir`` are left out.  Memory is bounded by the largest folder.
 
     Args:
@@ -71,16 +72,16 @@ def _walk_folder(
     on_error: Callable[[Skipped], None],
     visited: set[tuple[int, int]],
 ) -> Iterator[FileStat]:
-    pending = [folder]
-    while pending:
-        folder = pending.pop()
+    pending, linked = [folder], deque[str]()
+    while pending or linked:
+        folder = pending.pop() if pending else linked.popleft()
         folders: list[str] = []
         for entry in _entries(absolute(root, folder), on_error, visited):
             path = f"{folder}/{entry.name}" if folder else entry.name
             if excluded(path, entry.name):
                 continue
             if _is_folder(entry):
-                folders.append(path)
+                (linked if entry.is_symlink() else folders).append(path)
             elif _is_photo_name(entry.name):
                 yield from _seen(root, path, entry, on_error)
         pending.extend(reversed(folders))
