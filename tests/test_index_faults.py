@@ -32,7 +32,7 @@ def test_globs_that_leave_nothing_are_not_remembered(index: vsearch.Index, photo
     assert index.add(photos).unchanged == 12
 
 
-@pytest.mark.parametrize("bound", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("bound", [0.0, -1.0, math.inf, math.nan, "all"])
 def test_a_bound_that_skips_everything_is_refused(
     index: vsearch.Index, photos: Path, tmp_path: Path, toy_encoder: Path, bound: float
 ) -> None:

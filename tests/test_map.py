@@ -194,4 +194,4 @@ def test_without_the_extra_one_line_says_what_to_install(index: vsearch.Index, t
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert 'pip install "vsearch[map]"' in done.stderr
+    assert "pip install 'vsearch[map]'" in done.stderr

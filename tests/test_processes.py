@@ -204,3 +204,10 @@ def test_a_number_that_is_none_is_refused(given: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv(processes.VARIABLE, given)
     with pytest.raises(UsageError, match="VSEARCH_PROCESSES must be a whole number"):
         processes.wanted()
+
+
+def test_a_number_that_is_none_makes_no_index(photos: Path, tmp_path: Path) -> None:
+    place = tmp_path / "index"
+    done = safety.run("build-index", photos, "--index", place, variables={processes.VARIABLE: "two"})
+    assert done.returncode == 2 and "VSEARCH_PROCESSES must be a whole number" in done.stderr
+    assert not place.exists()

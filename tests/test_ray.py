@@ -240,4 +240,4 @@ def test_without_ray_the_error_names_the_extra(photos: Path, tmp_path: Path) -> 
     done = subprocess.run(
         [line[0], "-c", code, *line[3:]], env=environment, capture_output=True, text=True, timeout=60
     )
-    assert lines(done) == ["vsearch: --ray needs ray; install with `pip install 'vsearch[ray]'`"]
+    assert lines(done) == ["vsearch: --ray needs ray; run `pip install 'vsearch[ray]'`"]

@@ -31,7 +31,14 @@ from vsearch import __version__, durable
 from vsearch.catalog import Catalog, SegmentKind
 from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder
-from vsearch.errors import ClusterError, MissingExtraError, UsageError, VersionMismatch, VsearchError
+from vsearch.errors import (
+    ClusterError,
+    MissingExtraError,
+    UsageError,
+    VersionMismatch,
+    VsearchError,
+    install,
+)
 from vsearch.ingest import Job, ReadAll, Reader, Reading, batch_of, batched
 from vsearch.processes import ProcessReaders, known_among
 from vsearch.quiet import quiet_stderr
@@ -157,8 +164,10 @@ def connected(address: str) -> Iterator[None]:
         ClusterError: no cluster answers.
         UsageError: ``address`` is neither.
     """
+    if not isinstance(address, str):
+        raise _no_address(address)
     if importlib.util.find_spec("ray") is None:
-        raise MissingExtraError("--ray needs ray; install with `pip install 'vsearch[ray]'`")
+        raise MissingExtraError(f"--ray needs ray; {install('ray')}")
     with _ray_variables():
         import ray
 
@@ -206,13 +215,17 @@ def _check_answers(address: str) -> None:
 
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "/" in host:
-        raise UsageError(f"--ray takes auto, or HOST:PORT of a cluster's head; received {address!r}")
+        raise _no_address(address)
     if host in ("localhost", "127.0.0.1"):
         host = str(ray.util.get_node_ip_address())  # as Ray does
     try:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise _unreachable(address, getattr(error, "strerror", None) or str(error)) from error
+
+
+def _no_address(given: object) -> UsageError:
+    return UsageError(f"--ray takes auto, or HOST:PORT of a cluster's head; received {given!r}")
 
 
 def _unreachable(address: str, why: str) -> ClusterError:

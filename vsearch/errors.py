@@ -34,6 +34,11 @@ class MissingExtraError(UsageError):
     """What was asked for needs a package of an extra that is not installed."""
 
 
+def install(extra: str) -> str:
+    """What to do when the packages of an extra are missing."""
+    return f"run `pip install 'vsearch[{extra}]'`"
+
+
 class PhotoError(VsearchError):
     """One photo cannot be used.
 

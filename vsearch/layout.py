@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from vsearch.errors import MissingExtraError
+from vsearch.errors import MissingExtraError, install
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -62,9 +62,7 @@ def _library() -> ModuleType:
     try:
         import openTSNE
     except ImportError as error:
-        raise MissingExtraError(
-            'the map needs one more package (openTSNE); run pip install "vsearch[map]"'
-        ) from error
+        raise MissingExtraError(f"the map needs openTSNE; {install('map')}") from error
     module: ModuleType = openTSNE
     return module
 

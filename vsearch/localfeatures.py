@@ -18,7 +18,6 @@ from vsearch.records import Region
 
 Grey = npt.NDArray[np.uint8]
 
-REMEDY = 'pip install "vsearch[duplicates]"'
 # Found on pictures of this size: half the time of the thumbnails' own 256 pixels, and as many right answers.
 _LONGEST = 192
 _KEYPOINTS = 150

@@ -52,10 +52,11 @@ class Settings:
         """
         if self.metric not in get_args(Metric):
             raise UsageError(f"metric must be one of {', '.join(get_args(Metric))}; received {self.metric!r}")
-        if not (math.isfinite(self.max_megapixels) and self.max_megapixels > 0):
+        most: object = self.max_megapixels
+        if not isinstance(most, int | float) or not 0 < most < math.inf:
             raise UsageError(
-                f"max_megapixels must be a number above 0; received {self.max_megapixels}, "
-                "with which every photo would be skipped"
+                f"max_megapixels must be a number above 0; received {most!r}, with which every photo would "
+                "be skipped"
             )
         return self
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from vsearch import files
-from vsearch.errors import UsageError
+from vsearch.errors import MissingExtraError, UsageError, install
 
 # A copy of many files fires for minutes; wait until it has been quiet this long, but not for ever.
 QUIET_MS = 1_000
@@ -18,9 +18,9 @@ _LOOK_S = 1.0  # between looks whether other folders are there than before
 
 
 def check_installed() -> None:
-    """Raise UsageError if watchfiles, which watches, is not installed."""
+    """Raise MissingExtraError if watchfiles, which watches, is not installed."""
     if importlib.util.find_spec("watchfiles") is None:
-        raise UsageError('--watch needs one more package: pip install "vsearch[watch]"')
+        raise MissingExtraError(f"--watch needs watchfiles; {install('watch')}")
 
 
 def changes(roots: Callable[[], Sequence[str]], index: str) -> Iterator[None]:

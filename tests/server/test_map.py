@@ -129,7 +129,7 @@ def test_after_a_failure_the_next_one_tries_again(app: TestClient, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "openTSNE", None)
         problem = problem_of(app.get(MAP), 501, "missing-extra")
-        assert 'pip install "vsearch[map]"' in str(problem["detail"])
+        assert "pip install 'vsearch[map]'" in str(problem["detail"])
         assert app.get("/api/v1/status").status_code == 200
     assert app.get(MAP).status_code == 200
 

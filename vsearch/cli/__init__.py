@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 import traceback
+from typing import Any
 
-import typer
+import typer.core
 
 from vsearch import __version__
 from vsearch.cli.allocator import share_one_arena
@@ -27,8 +28,24 @@ SKIPPED = 3
 INTERRUPTED = 130
 _ENCODING_ERRORS = "vsearch"
 
+# fmt: off
+_ORDER = (
+    "build-index", "query", "add", "sync", "remove", "status", "duplicates", "map", "serve",
+    "check", "rebuild", "reencode", "encoders", "train", "evaluate",
+)
+# fmt: on
+
+
+class _Commands(typer.core.TyperGroup):
+    """Lists commands in the order in which a person comes to need them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+
 app = typer.Typer(
     name="vsearch",
+    cls=_Commands,
     help="Find photos by picture. Start with: vsearch build-index ~/Photos",
     no_args_is_help=True,
     add_completion=True,
@@ -164,7 +181,7 @@ def _refuse_empty(arguments: list[str]) -> None:
         option, sign, value = argument.partition("=")
         if not argument or (option.startswith("--") and sign and not value):
             name = option or (before if before.startswith("-") else "an argument")
-            raise UsageError(f"{name} is empty; is a variable not set? . names this folder")
+            raise UsageError(f"{name} is empty; is a variable not set?")
 
 
 def _of_the_system(error: OSError) -> str | None:
@@ -174,7 +191,7 @@ def _of_the_system(error: OSError) -> str | None:
     if error.errno == errno.EACCES and error.filename is not None:
         return f"cannot read {error.filename}: permission denied; make it readable for this user"
     if error.errno == errno.ENAMETOOLONG and error.filename is not None:
-        return f"{error.filename} cannot be: its name is too long"
+        return f"{error.filename}: its name is too long"
     if error.errno == errno.ENOENT and error.filename is None:  # os.getcwd does so
         return "the working directory was deleted; change to another folder"
     return None

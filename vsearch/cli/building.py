@@ -101,9 +101,11 @@ def build_index(
 
       vsearch build-index /mnt/nas/photos --ray 10.0.0.1:6379
     """
-    from vsearch import cluster
+    from vsearch import cluster, processes
     from vsearch.index import Index
 
+    if ray is None:
+        processes.wanted()  # like the cluster below, before an index is made in vain
     place = index or _default_place(photos)
     if exists := Index.exists(place):
         print(f"{place} is an index already; going on with it", file=sys.stderr)

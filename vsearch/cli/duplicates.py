@@ -142,13 +142,15 @@ def _find(
     from rich.console import Console
 
     from vsearch import durable
-    from vsearch.localfeatures import REMEDY, available
+    from vsearch.errors import install
+    from vsearch.localfeatures import available
 
     if html is not None:
         durable.check_output(html, durable.PAGE)
     if not available():
         print(
-            f"crops and framed copies are not looked for: OpenCV is not installed; {REMEDY}", file=sys.stderr
+            f"crops and framed copies are not looked for: OpenCV is not installed; {install('duplicates')}",
+            file=sys.stderr,
         )
     console = Console(stderr=True, quiet=not sys.stderr.isatty())
     with console.status("comparing photos"):

@@ -9,7 +9,7 @@ import typer
 
 from vsearch.cli import app
 from vsearch.cli.options import DeviceOption, IndexOption
-from vsearch.errors import UsageError
+from vsearch.errors import MissingExtraError, install
 
 _MIB = 2**20
 
@@ -67,9 +67,7 @@ def serve(
         from vsearch.server.options import Options
         from vsearch.server.running import serve as run
     except ImportError as error:
-        raise UsageError(
-            f'serving needs more packages ({error.name} is missing); run pip install "vsearch[server]"'
-        ) from error
+        raise MissingExtraError(f"serving needs {error.name}; {install('server')}") from error
     from vsearch.index import Index
 
     options = Options(

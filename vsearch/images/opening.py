@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, _imaging
 
-from vsearch.errors import PhotoError, UsageError
+from vsearch.errors import PhotoError, UsageError, install
 from vsearch.images import exif
 
 File = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
@@ -163,8 +163,7 @@ def _register_heif(name: str) -> None:
     try:
         import pi_heif
     except ImportError:
-        remedy = 'pip install "vsearch[heic]"'
-        raise PhotoError(name, "HEIC support is not installed", remedy) from None
+        raise PhotoError(name, "HEIC support is not installed", install("heic")) from None
     pi_heif.register_heif_opener()
 
 

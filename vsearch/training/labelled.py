@@ -21,7 +21,7 @@ from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder, catalogue, devices, graphs, resolve
 from vsearch.encoders.bundles import GRAPH, SPECIFICATION
 from vsearch.encoders.graphs import Projection
-from vsearch.errors import EncoderError, EncoderMismatch, UsageError
+from vsearch.errors import EncoderError, EncoderMismatch, MissingExtraError, UsageError, install
 from vsearch.heads import Gain, Learned
 from vsearch.ingest import BATCH, Job, Reader, read_here
 from vsearch.nearest import read_vectors
@@ -139,7 +139,7 @@ def train_head(request: HeadRequest, progress: HeadProgress | None = None) -> He
 
 def _check(request: HeadRequest) -> None:
     if importlib.util.find_spec("onnx") is None:
-        raise UsageError("training needs onnx; install with `pip install 'vsearch[train]'`")
+        raise MissingExtraError(f"training needs onnx; {install('train')}")
     if not request.photos and request.index is None:
         raise UsageError("name photo folders, an --index, or both to learn from")
     if request.exclude and not request.photos:

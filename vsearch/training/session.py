@@ -11,7 +11,7 @@ from pathlib import Path
 from vsearch import updates
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build
 from vsearch.encoders.devices import device_named
-from vsearch.errors import EncoderError, UsageError
+from vsearch.errors import EncoderError, MissingExtraError, UsageError, install
 from vsearch.records import Skipped
 from vsearch.training import staging
 from vsearch.training.batches import split
@@ -115,7 +115,7 @@ def train(request: Request, progress: Progress | None = None) -> Trained:
 def _check(request: Request) -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"training needs {', '.join(missing)}; install with `pip install 'vsearch[train]'`")
+        raise MissingExtraError(f"training needs {', '.join(missing)}; {install('train')}")
     if bool(request.photos) == bool(request.index):
         raise UsageError("name either photo folders or --index to train on")
     if request.exclude and not request.photos:
