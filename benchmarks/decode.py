@@ -1,14 +1,14 @@
 """What decoding costs: a 12-megapixel JPEG by draft and in full, thumbnails, hashes.
 
-    python benchmarks/decode.py [FOLDER]
+    python benchmarks/decode.py [FOLDER...]
 
 Prints milliseconds of one thread, the ratio of draft to full, and images/s on FOLDER's photos.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
-import sys
 import time
 from collections.abc import Callable
 
@@ -69,6 +69,9 @@ def measure_folder(folder: str) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="*", help="of photos")
+    folders = parser.parse_args().folders
     measure_large()
-    for folder in sys.argv[1:]:
+    for folder in folders:
         measure_folder(folder)

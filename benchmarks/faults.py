@@ -9,6 +9,7 @@ the same number of kills while it upserts.  FOLDER is where all this happens; a 
 
 from __future__ import annotations
 
+import argparse
 import random
 import shutil
 import subprocess
@@ -141,7 +142,9 @@ def main(kills: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    place = sys.argv[2] if len(sys.argv) > 2 else None
-    with tempfile.TemporaryDirectory(dir=place) as temporary:
-        main(wanted, Path(temporary))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kills", type=int, nargs="?", default=200)
+    parser.add_argument("folder", type=Path, nargs="?", help="where to make albums; default: a temporary one")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        main(options.kills, Path(temporary))

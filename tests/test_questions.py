@@ -205,7 +205,7 @@ def test_a_list_goes_with_no_way_to_show_answers(command: Run, index: vsearch.In
     (tmp_path / "list.txt").write_text("")
     for more in (["--html", "x.html"], ["--copy-to", "x"], ["--text-weight", "2"], ["--open"]):
         done = command("query", "--from", "list.txt", "--json", "--index", index.path, *more)
-        assert done.returncode == 2 and b"leave other pictures" in done.stderr
+        assert done.returncode == 2 and b"--from needs --json" in done.stderr
         assert not (tmp_path / more[-1]).exists()
 
 

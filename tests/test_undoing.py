@@ -86,7 +86,7 @@ def test_a_folder_that_is_away_for_a_moment_can_be_undone_later(
     assert run("--move-to", aside, "--yes").returncode == 0
     aside.rename(away)
     undone = run("--undo")
-    assert undone.returncode == 2 and b"can be reverted once it is back" in undone.stderr
+    assert undone.returncode == 2 and b"missing files can be reverted by --undo" in undone.stderr
     assert run("--undo").returncode == 2
     away.rename(aside)
     assert run("--undo").returncode == 0

@@ -1,9 +1,10 @@
 """The index directory: where things lie in it, ``index.json``, the writer's lock.
 
-index.json   catalog.sqlite   encoder/   pixels/   vectors/   thumbnails/   chroma/   CURRENT   lock
+index.json   catalog.sqlite   encoder/   pixels/   vectors/   thumbnails/   chroma/   CURRENT
+duplicates/  lock   lock.holder
 
-All but ``index.json`` and the lock lie in the *store*: at first the index directory itself.  Re-encoding
-fills a second store, a folder within, and one atomic change of ``index.json`` switches to it.
+All but ``index.json``, ``duplicates/`` and the lock lie in the *store*: at first the index directory itself.
+Re-encoding fills a second store, a folder within, and one atomic change of ``index.json`` switches to it.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def _output(path: Path, sort: Sort) -> Path:
     with storage_errors(path), contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         beginning = file.read(_BEGINNING)
         if beginning and sort.mark not in beginning.lower():
-            raise UsageError(f"{path} is there already, and is no {sort.name}; choose another name")
+            raise UsageError(f"{path} exists and is not a {sort.name}; choose another name")
     return path
 
 

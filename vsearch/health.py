@@ -96,7 +96,7 @@ def _kind_problems(
         yield from _segment_problems(directory, settings, row)
     known = {directory.segment(kind, row.number) for row in listed}
     for extra in sorted(set((directory.store / kind).glob("[0-9]*.h5")) - known):
-        yield Problem(f"{extra} is not in the catalog: a run was killed before it counted", _SYNC)
+        yield Problem(f"{extra} is not in the catalog: a run was stopped before it was committed", _SYNC)
 
 
 def _segment_problems(directory: IndexDirectory, settings: Settings, row: SegmentRow) -> Iterator[Problem]:

@@ -88,7 +88,7 @@ def build_index(
 ) -> None:
     """Index photos: read each once, turn it into a vector, store it. An index that exists is continued.
 
-    On more than four cores photos are read in a process a core, 16 at most;
+    On more than four cores one process per core reads photos, at most 16;
     the variable VSEARCH_PROCESSES sets another number, 1 for threads.
 
     Examples:

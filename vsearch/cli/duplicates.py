@@ -114,7 +114,8 @@ def duplicates(
         raise UsageError("--paths and -0 list photos, they do not go with a move; --json does")
     if chosen and not moving and any((kind, within, paths, null, html, protect)):
         raise UsageError(
-            "--kind, --within, --protect and ways to show groups go with no decision, --finish or --undo"
+            "--kind, --within, --protect, --paths, -0 and --html cannot be combined with a decision, "
+            "--finish or --undo"
         )
     if not chosen and (protect or yes):
         raise UsageError("--protect and --yes are for --move-to and --hardlink")
@@ -252,7 +253,8 @@ def _report(outcome: Outcome, word: str, as_json: bool) -> None:
     print(json.dumps(outcome.as_json()) if as_json else said)
     if outcome.misses and word == "reverted":
         print(
-            "what is not there can be reverted once it is back; else --undo goes on to the move before",
+            "missing files can be reverted by --undo once they are back; "
+            "until then it reverts the move before",
             file=sys.stderr,
         )
     if outcome.skipped and not outcome.done:

@@ -66,7 +66,7 @@ def rebuild(index: IndexOption = None, as_json: JsonOption = False) -> None:
     if report.lost:
         print(f"{report.lost:,} photos must be read anew; run `vsearch sync`", file=sys.stderr)
     elif "catalog.sqlite" in report.restored:
-        print("run `vsearch sync`: it brings back further files of the same bytes", file=sys.stderr)
+        print("run `vsearch sync`: it brings back other files with the same bytes", file=sys.stderr)
 
 
 @app.command()

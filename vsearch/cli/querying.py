@@ -128,8 +128,8 @@ def query(
             others = (html, sheet, preview, open_best, copy_to, link_to, text_weight != 1.0)
             if images or minus or text or crop or not as_json or any(others):
                 raise UsageError(
-                    "--from takes its pictures from a list and goes with --json; leave other pictures, words "
-                    "and ways to show the answers out"
+                    "--from needs --json, and cannot be combined with other pictures, --text, --crop, "
+                    "--html, --sheet, --preview, --open, --copy-to or --link-to"
                 )
             _many(opened, bulk, wanted)
             return

@@ -122,7 +122,7 @@ def _check(request: Request) -> None:
         raise UsageError("--exclude goes with photo folders; with --index alone all its photos are used")
     checkpoint = Checkpoint(request.output)
     if request.output.exists() and not (request.output / "history.json").is_file():
-        raise UsageError(f"{request.output} is there and no trained encoder; choose another -o")
+        raise UsageError(f"{request.output} exists and is not a trained encoder; choose another -o")
     if not request.resume and (request.output.exists() or checkpoint.exists):
         raise UsageError(
             f"{request.output if request.output.exists() else checkpoint.folder} is there already; "
