@@ -86,7 +86,7 @@ def evaluate(
     from vsearch.comparison import contestants
 
     if itself == (labels is not None):
-        raise UsageError("choose what counts as right: --labels folder|REGEX|CSV, or --self")
+        raise UsageError("choose what counts as right: either --labels folder|REGEX|CSV, or --self")
     if itself and (html is not None or ranking or k is not None):
         raise UsageError("-k, --html and --ranking need --labels")
     if html is not None:
