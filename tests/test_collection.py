@@ -219,8 +219,10 @@ def test_a_current_that_is_no_number_is_damage(generations: Generations, tmp_pat
 def test_not_a_number_is_refused(generations: Generations, truth: Truth) -> None:
     truth.put(batch(random_vectors(5)))
     number = publish(generations, truth)
-    with generations.open(number) as collection, pytest.raises(CollectionError, match="NaN"):
-        collection.search(np.full((1, 16), np.nan, np.float32), 1)
+    with generations.open(number) as collection:
+        for ask in (collection.search, collection.near_each):
+            with pytest.raises(CollectionError, match="NaN"):
+                ask(np.full((1, 16), np.nan, np.float32), 1)
 
 
 @pytest.mark.parametrize(("added", "removed"), [(300, 0), (1, 0), (0, 1), (0, 40), (7, 3)])

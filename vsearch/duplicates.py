@@ -32,6 +32,7 @@ _DHASH_BITS = 22
 _SQUARE = 1.13
 # So many alike hashes are remembered for each: a thousand scans of white paper stay linear.
 _EDGES = 64
+_WAITING = 2**22  # pairs found, before they are cut down to these
 BURST_SECONDS = 10
 _BURST_WINDOW = 16
 # How often representatives may look for a larger group: each time, neighbours of neighbours have moved.
@@ -100,9 +101,9 @@ def hash_edges(hashed: Hashed, new: npt.NDArray[np.bool_]) -> Edges:
     for edges in _edges(hashed, new):
         found.append(edges)
         waiting += len(edges.a)
-        if waiting > 2**22:  # many alike: cut down now, so that memory stays bounded
+        if waiting > _WAITING:  # many alike: cut down now, so that memory stays bounded
             found = [_strongest(found, len(hashed))]
-            waiting = len(found[0].a) if len(found[0].a) < 2**21 else 0
+            waiting = len(found[0].a) if len(found[0].a) < _WAITING // 2 else 0
     return _strongest(found, len(hashed))
 
 
