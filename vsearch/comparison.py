@@ -125,12 +125,6 @@ def contestants(
     return found
 
 
-def spread(found: Sequence[FileStat], limit: int) -> list[FileStat]:
-    """``limit`` of the photos, or all if they are fewer, at evenly spaced places."""
-    count = min(limit, len(found))
-    return [found[number * len(found) // count] for number in range(count)]
-
-
 def readable(
     found: Sequence[FileStat], on_photo: OnPhoto = lambda done, total: None
 ) -> tuple[list[FileStat], list[Skipped]]:

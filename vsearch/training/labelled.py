@@ -27,6 +27,7 @@ from vsearch.ingest import BATCH, Job, Reader, read_here
 from vsearch.nearest import read_vectors
 from vsearch.ranking import normalised
 from vsearch.records import Device, FileStat, Skipped
+from vsearch.sampling import spread
 from vsearch.settings import Settings
 
 Vectors = npt.NDArray[np.float32]
@@ -219,7 +220,7 @@ class _Vectors:
         on_photo: OnPhoto,
     ) -> None:
         most = max(1, _MOST_BYTES // (4 * base.specification.dimension))
-        some = photos[:: max(1, -(-len(photos) // most))]
+        some = spread(photos, most)
         self.skipped: list[Skipped] = []
         self.encoded = 0
         self._found: dict[str, tuple[Vectors, str]] = {}
