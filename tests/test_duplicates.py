@@ -54,11 +54,11 @@ def test_multi_index_hashing_finds_what_comparing_all_finds() -> None:
     distances = np.bitwise_count(hashes[:, None] ^ hashes[None])
     found = {
         (int(q), int(o))
-        for pairs in nearhashes.HashTable(hashes).within(hashes, nearhashes.MAX_RADIUS)
+        for pairs in nearhashes.HashTable(hashes).within(hashes, duplicates.HASH_BITS)
         for q, o in zip(pairs.query, pairs.other, strict=True)
     }
     assert found == set(
-        zip(*(x.tolist() for x in np.nonzero(distances <= nearhashes.MAX_RADIUS)), strict=True)
+        zip(*(x.tolist() for x in np.nonzero(distances <= duplicates.HASH_BITS)), strict=True)
     )
 
 
@@ -93,9 +93,9 @@ def test_many_pairs_of_near_hashes_are_cut_down_before_all_are_found(monkeypatch
     cuts: list[int] = []
     strongest = duplicates._strongest
 
-    def counted(edges: list[duplicates.Edges], rows: int) -> duplicates.Edges:
+    def counted(edges: list[duplicates.Edges]) -> duplicates.Edges:
         cuts.append(len(edges))
-        return strongest(edges, rows)
+        return strongest(edges)
 
     monkeypatch.setattr(duplicates, "_WAITING", 10)
     monkeypatch.setattr(duplicates, "_strongest", counted)

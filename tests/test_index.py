@@ -266,10 +266,15 @@ def test_capture_time_and_camera_reach_catalog_and_collection(tmp_path: Path, to
     assert photo is not None and photo.facts is not None
     assert (photo.facts.camera, photo.facts.taken_at) == ("Canon EOS R5", "2024-05-17T18:30:00")
     with generations_at(index.path / "chroma", index.path / "CURRENT").open(1) as collection:
-        metadata = collection.search(np.ones((1, toy.DIMENSION), np.float32), 1)[0][0].metadata
-    assert metadata["camera"] == "Canon EOS R5"
-    assert metadata["taken_at"] == "2024-05-17T18:30:00"
-    assert (metadata["width"], metadata["height"], metadata["path"]) == (96, 64, "a.jpg")
+        for value in (
+            {"camera": "Canon EOS R5"},
+            {"taken_at": "2024-05-17T18:30:00"},
+            {"width": 96},
+            {"height": 64},
+            {"path": "a.jpg"},
+        ):
+            (near,) = collection.near_each(np.ones((1, toy.DIMENSION), np.float32), 1, where=value)
+            assert near.ids.tolist() == [1], value
 
 
 def test_warnings_may_be_errors(photos: Path, toy_encoder: Path, tmp_path: Path) -> None:

@@ -102,9 +102,9 @@ def hash_edges(hashed: Hashed, new: npt.NDArray[np.bool_]) -> Edges:
         found.append(edges)
         waiting += len(edges.a)
         if waiting > _WAITING:  # many alike: cut down now, so that memory stays bounded
-            found = [_strongest(found, len(hashed))]
+            found = [_strongest(found)]
             waiting = len(found[0].a) if len(found[0].a) < _WAITING // 2 else 0
-    return _strongest(found, len(hashed))
+    return _strongest(found)
 
 
 def _edges(hashed: Hashed, new: npt.NDArray[np.bool_]) -> Iterator[Edges]:
@@ -138,7 +138,7 @@ def _ordered(query: Rows, other: Rows, distance: npt.NDArray[np.uint8]) -> Edges
     return Edges(low.astype(np.int32), high.astype(np.int32), distance)
 
 
-def _strongest(edges: Sequence[Edges], count: int) -> Edges:
+def _strongest(edges: Sequence[Edges]) -> Edges:
     """Each pair once, at its smallest distance; of a row's pairs the nearest, unless another row wants
     them."""
     if not edges:

@@ -18,8 +18,6 @@ import numpy.typing as npt
 Hashes = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int32]
 
-#: The largest radius within which every pair is found.
-MAX_RADIUS = 11
 _CHUNKS = 4
 _BITS = 16
 _FLIPS = np.array(
@@ -60,7 +58,7 @@ class HashTable:
 
         Args:
             queries: uint64 [Q].
-            radius: at most :data:`MAX_RADIUS`; a larger one misses some pairs.
+            radius: at most 11; a larger one misses some pairs.
         """
         for start in range(0, len(queries), _QUERIES):
             some = queries[start : start + _QUERIES]

@@ -163,9 +163,9 @@ def _timed(encoder: Encoder, pixels: Pixels, vectors: list[npt.NDArray[np.float3
     return time.perf_counter() - started
 
 
-def _overlap(exact: npt.NDArray[np.float32], small: npt.NDArray[np.float32], k: int = 5) -> float:
-    """Which part of each photo's ``k`` nearest others, found with one encoder, the other finds too."""
-    k = min(k, len(exact) - 1)
+def _overlap(exact: npt.NDArray[np.float32], small: npt.NDArray[np.float32]) -> float:
+    """Which part of each photo's five nearest others, found with one encoder, the other finds too."""
+    k = min(5, len(exact) - 1)
     pairs = zip(nearest(exact, k), nearest(small, k), strict=True)
     return float(np.mean([len(set(a.tolist()) & set(b.tolist())) / k for a, b in pairs]))
 
