@@ -22,9 +22,8 @@ Numbers = npt.NDArray[np.int32]
 #: A way of being related: what it proposes to a row, whether two rows are related, how many may be tried.
 Way = tuple[Callable[[int], Iterable[int]], Callable[[int, int], bool], int]
 
-# One picture re-encoded, resized or recoloured stays within 10 bits, a mirror image derived from the
-# stored hash
-# within 11 for 98 in 100; of unrelated pairs 5 in a million are that close, and most of those fail the
+# One picture re-encoded, resized or recoloured stays within 10 bits, a mirror image derived from the stored
+# hash within 11 for 98 in 100; of unrelated pairs 5 in a million are that close, and most of those fail the
 # second hash.
 HASH_BITS = 11
 _DHASH_BITS = 22
@@ -139,8 +138,7 @@ def _ordered(query: Rows, other: Rows, distance: npt.NDArray[np.uint8]) -> Edges
 
 
 def _strongest(edges: Sequence[Edges]) -> Edges:
-    """Each pair once, at its smallest distance; of a row's pairs the nearest, unless another row wants
-    them."""
+    """Each pair once, at its smallest distance; of a row's pairs the nearest, unless another wants them."""
     if not edges:
         empty = np.zeros(0, np.int32)
         return Edges(empty, empty, np.zeros(0, np.uint8))

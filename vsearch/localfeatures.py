@@ -1,4 +1,4 @@
-"""Local features: whether one picture is a part of another, and which (the one module that knows OpenCV).
+"""Local features: whether one picture is a part of another, and which.
 
 SIFT keypoints (Lowe 2004) of both pictures are matched, and RANSAC fits a similarity transform (shift, scale,
 turn) to the matches.  Scenes that merely look alike have matches too, so the transform must pass a second

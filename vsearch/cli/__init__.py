@@ -1,7 +1,7 @@
 """The command line: one verb, one method of :class:`vsearch.Index`.
 
 Results go to stdout, everything else to stderr.  Exit codes: 0 done; 1 nothing found; 2 wrong usage,
-unreadable input or a damaged index; 3 with ``--strict``, when photos were skipped.
+unreadable input or a damaged index; 3 with ``--strict``, when photos were skipped; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
