@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.chroma import ChromaProcess, Truth
+from vsearch import durable
 from vsearch.collection import (
     Batch,
     Changes,
@@ -296,3 +297,19 @@ def test_files_are_copied_whole_with_and_without_the_systems_call(
         monkeypatch.setattr(os, "copy_file_range", answer, raising=False)
     folders._clone(source, target)
     assert Path(target).read_bytes() == Path(source).read_bytes()
+
+
+def test_a_file_that_is_being_removed_is_not_held(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="needs locks of POSIX")
+    file = tmp_path / "held"
+    file.touch()
+    opened = os.open(file, os.O_RDONLY)  # descriptors are numbered from the lowest free one
+    with open(file) as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        with pytest.raises(FileNotFoundError, match="being removed"):
+            durable.share(file)
+    with contextlib.closing(os.fdopen(opened)):
+        held = durable.share(file)
+        assert held == opened + 1 and durable.in_use(file)  # the refused one was closed
+        os.close(held)
+        assert not durable.in_use(file)

@@ -120,10 +120,9 @@ def _leave(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
-            pass  # its reader has seen enough
-        except OSError:
-            code = code or FAILED
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):  # its reader has seen enough
+                code = code or FAILED
     os._exit(code)
 
 
