@@ -19,6 +19,7 @@ import numpy as np
 from vsearch import comparison, updates
 from vsearch.calibration import SAMPLE, background
 from vsearch.ranking import normalised
+from vsearch.sampling import spread
 
 THRESHOLDS = (0.5, 0.9, 0.95, 0.99)
 
@@ -28,12 +29,12 @@ def rows(folder: Path, encoder: str) -> Iterator[str]:
     (contestant,) = comparison.contestants([encoder], ())
     unit = normalised(comparison._vectors(contestant, files))
     labels = np.array([Path(file.path).parent.name for file in files])
-    spread = background(unit[:: max(1, len(unit) // SAMPLE)])
-    assert spread is not None
+    known = background(unit[spread(range(len(unit)), SAMPLE)])
+    assert known is not None
     first, second = np.triu_indices(len(unit), 1)
     scores = (unit @ unit.T)[first, second].astype(np.float64)
     same = labels[first] == labels[second]
-    found = spread.probability(scores)
+    found = known.probability(scores)
     for least in THRESHOLDS:
         above = found >= least
         share, recall = same[above].mean() if above.any() else 0.0, same[above].sum() / same.sum()

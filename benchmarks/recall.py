@@ -16,7 +16,7 @@ import numpy as np
 
 from vsearch import Index, ranking
 from vsearch.filters import compiled, parse
-from vsearch.nearest import Graph, Only, Scan
+from vsearch.nearest import Graph, Only, Scan, read_vectors
 from vsearch.published import generations_of
 
 K = 10
@@ -40,10 +40,10 @@ def main() -> None:
     given = parser.parse_args()
     with Index.open(given.index) as index:
         catalog, directory = index._reading(), index._directory
-        scan = Scan.of(directory, catalog.matching("TRUE", ()), "cosine")
+        rows = catalog.matching("TRUE", ())
+        stored, scan = read_vectors(directory, rows), Scan.of(directory, rows, "cosine")
         generations = generations_of(directory, directory.settings())
         collection = generations.open(generations.current())
-        stored = scan.vectors
         graph = Graph(collection, directory, stored.shape[1], "cosine")
         random = np.random.default_rng(5)
         picked = stored[random.choice(len(stored), given.queries, replace=False)]
@@ -51,11 +51,11 @@ def main() -> None:
         queries = ranking.normalised(picked + noise)
 
         def exact(query: np.ndarray) -> np.ndarray:
-            found = graph.nearest(query, K)
+            (found,) = graph.nearest_each(query[np.newaxis], K)
             return found.ids[np.argsort(-ranking.cosine(query, found.vectors), kind="stable")[:K]]
 
         def refined(query: np.ndarray) -> np.ndarray:
-            found = graph.nearest(query, 67)  # 200 candidates
+            (found,) = graph.nearest_each(query[np.newaxis], 67)  # 200 candidates
             return found.ids[np.argsort(-ranking.refined(query, found.vectors))[:K]]
 
         def alone(query: np.ndarray) -> object:
@@ -63,11 +63,12 @@ def main() -> None:
 
         condition = compiled([parse("folder = trip007")], index._reading().roots)
         only = Only(catalog.matching(condition.sql, condition.parameters))
-        wanted = [set(scan.nearest(q, K).ids.tolist()) for q in queries]
+        wanted = [set(near.ids.tolist()) for near in scan.nearest_each(queries, K)]
         recall = np.mean([len(w & set(exact(q).tolist())) / K for q, w in zip(queries, wanted, strict=True)])
         raw = [{int(hit.id) for hit in collection.search(q[np.newaxis], K)[0]} for q in queries]
         few = queries[:10]
-        same = [graph.nearest(q, K, only).ids.tolist() == scan.nearest(q, K, only).ids.tolist() for q in few]
+        filtered = zip(graph.nearest_each(few, K, only), scan.nearest_each(few, K, only), strict=True)
+        same = [one.ids.tolist() == other.ids.tolist() for one, other in filtered]
         base, ours = median_ms(alone, queries), median_ms(exact, queries)
         figures = {
             "photos": len(stored),
@@ -79,7 +80,7 @@ def main() -> None:
             "refined_ms": median_ms(refined, queries),
             "filter_keeps": len(only.rows) / len(stored),
             "filter_is_exact": np.mean(same),
-            "filtered_ms": median_ms(lambda q: graph.nearest(q, K, only), queries[:10]),
+            "filtered_ms": median_ms(lambda q: graph.nearest_each(q[np.newaxis], K, only), few),
         }
         print(json.dumps({name: round(float(value), 4) for name, value in figures.items()}, indent=1))
         graph.close()

@@ -138,7 +138,7 @@ def step_nearest(scratch: Path, count: int) -> Point:
 
         def through(search: Scan | Graph) -> Callable[[np.ndarray], list[int]]:
             def nearest(query: np.ndarray) -> list[int]:
-                found = search.nearest(query, K)
+                (found,) = search.nearest_each(query[np.newaxis], K)
                 best = np.argsort(-(found.vectors @ query), kind="stable")[:K]
                 return [int(i) - 1 for i in found.ids[best]]  # photo 1 is row 0
 

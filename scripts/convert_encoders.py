@@ -93,14 +93,6 @@ def scaled(pixels: Pixels) -> Floats:
     return image
 
 
-def source_vectors(network: Any, pixels: Pixels) -> Floats:
-    """Vectors [N, 1280] by torch, in float32, not projected: what the bundles are measured against."""
-    with torch.inference_mode():
-        features = network.extract_features(torch.from_numpy(scaled(pixels)))
-        vectors: Floats = torch.nn.functional.normalize(features.mean(dim=(2, 3))).numpy()
-        return vectors
-
-
 def load_projection(path: Path, dimension: int) -> Matrix:
     """Principal components as one matrix [1280, D]: ``components[:D].T / singular_values[:D] ** power``.
 
@@ -114,12 +106,6 @@ def load_projection(path: Path, dimension: int) -> Matrix:
         weights = pca["components"][:dimension].T / pca["singular_values"][:dimension] ** WHITENING_POWER
     projection: Matrix = weights.astype(np.float16)
     return projection
-
-
-def projection_of(encoder: onnx.ModelProto) -> Matrix | None:
-    """The projection [1280, D] inside a finished graph, if it has one."""
-    found = (numpy_helper.to_array(t) for t in encoder.graph.initializer if t.name == "projection_weights")
-    return next(found, None)
 
 
 class _Features(torch.nn.Module):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -64,6 +69,30 @@ def test_imports_run_one_way() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = chain(project["dependencies"], *project["optional-dependencies"].values())
+    declared = {plain(re.split(r"[^\w.-]", line)[0]) for line in lines} | {"keras"}  # TensorFlow brings it
+    trees = (ast.parse(path.read_text()) for path in (ROOT / "vsearch").rglob("*.py"))
+    imported = {name for tree in trees for node in ast.walk(tree) for name in imported_by(node)}
+    packages = metadata.packages_distributions()
+    outside = imported - sys.stdlib_module_names - {"vsearch"}
+    missing = {n for n in outside if n in packages and not declared.intersection(map(plain, packages[n]))}
+    assert missing == set()
+
+
+def plain(name: str) -> str:
+    """The name of a distribution in the spelling that is compared."""
+    return name.casefold().replace("_", "-")
+
+
+def imported_by(node: ast.AST) -> list[str]:
+    """The packages that a statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name.split(".")[0] for alias in node.names]
+    return [str(node.module).split(".")[0]] if isinstance(node, ast.ImportFrom) else []
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

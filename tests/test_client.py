@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+import httpx
 import pytest
 
 import vsearch
 from tests import album
-from vsearch import sending
+from vsearch import errors, sending
+from vsearch.connection import Connection
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "ftp://a", "http://a:x", "http://\0"])
@@ -106,3 +108,22 @@ def test_a_file_that_cannot_be_read_is_one_skip(tmp_path: Path) -> None:
     unreadable: list[vsearch.Skipped] = []
     assert sending.parts(paths, unreadable) == [("file", ("1", bytes(3)))]
     assert [skipped.path for skipped in unreadable] == [paths[0], paths[2]]
+
+
+def public_errors() -> list[type[vsearch.VsearchError]]:
+    found = (getattr(errors, name) for name in vars(errors))
+    return [each for each in found if isinstance(each, type) and issubclass(each, vsearch.VsearchError)]
+
+
+@pytest.mark.parametrize("kind", public_errors())
+def test_errors_of_a_server_come_as_what_they_are(kind: type[vsearch.VsearchError]) -> None:
+    """Those that a server does not meet have no word of their own, and come as its errors."""
+    problems = pytest.importorskip("vsearch.server.problems", reason="needs the server extra")
+    told = ("a.jpg", "torn", "save it anew") if kind is vsearch.PhotoError else ("the disk is full",)
+    answer = problems.of_error(kind(*told)).response()
+    unheard = {errors.VsearchError, errors.IndexExists, errors.ClusterError, errors.ServerError}
+    connection = Connection("http://127.0.0.1:1", None, 1.0)
+    with pytest.raises(vsearch.VsearchError) as caught:
+        connection.raise_for(httpx.Response(answer.status_code, content=answer.body))
+    assert type(caught.value) is (errors.ServerError if kind in unheard else kind)
+    assert str(kind(*told)) in str(caught.value)

@@ -7,10 +7,13 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import vsearch
 from tests import album, safety, toy
+from vsearch import compaction
+from vsearch.segments import Segment
 
 
 def assert_own_thumbnails(index: vsearch.Index) -> int:
@@ -66,3 +69,23 @@ def test_pixels_kept_from_the_middle_on_stay_beside_their_photos(tmp_path: Path,
     for photo in list(index.photos()):
         picture = Image.open(index.path_of(photo))  # encoded anew, not recognised by its bytes
         assert index.query(picture, k=1)[0].path == index.path_of(photo)
+
+
+def test_new_segments_hold_no_more_rows_than_they_may(
+    tmp_path: Path, toy_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "_ROWS", 4)
+    with vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder) as index:
+        gone: list[Path] = []
+        for n in range(3):
+            photos = album.write_album(tmp_path / str(n), 4, first=4 * n)
+            index.add(tmp_path / str(n))
+            gone += photos[:2]
+        index.remove(*gone)
+        assert assert_own_thumbnails(index) == 6
+    rows = []
+    for path in sorted((index.path / "vectors").iterdir()):
+        with Segment(path) as segment:
+            rows.append(segment.rows)
+    assert rows == [4, 2]
+    safety.assert_sound(index.path)

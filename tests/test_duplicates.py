@@ -5,16 +5,28 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 import vsearch
 from tests import album
 from tests.family import kinds_of, photo
-from vsearch import agreement, duplicates, hashing, images, judging, keeping, nearhashes, neighbours
+from vsearch import (
+    agreement,
+    comparisons,
+    duplicates,
+    groups,
+    hashing,
+    images,
+    judging,
+    keeping,
+    nearhashes,
+    neighbours,
+)
 from vsearch.records import DuplicatePhoto
 
 # --- pure parts ----------------------------------------------------------------------------------
@@ -42,11 +54,11 @@ def test_multi_index_hashing_finds_what_comparing_all_finds() -> None:
     distances = np.bitwise_count(hashes[:, None] ^ hashes[None])
     found = {
         (int(q), int(o))
-        for pairs in nearhashes.HashTable(hashes).within(hashes, nearhashes.MAX_RADIUS)
+        for pairs in nearhashes.HashTable(hashes).within(hashes, duplicates.HASH_BITS)
         for q, o in zip(pairs.query, pairs.other, strict=True)
     }
     assert found == set(
-        zip(*(x.tolist() for x in np.nonzero(distances <= nearhashes.MAX_RADIUS)), strict=True)
+        zip(*(x.tolist() for x in np.nonzero(distances <= duplicates.HASH_BITS)), strict=True)
     )
 
 
@@ -69,7 +81,39 @@ def test_thousands_of_equal_hashes_are_one_class_and_few_proposals() -> None:
     assert len(classes.first) == 1
     edges = duplicates.hash_edges(hashed.take(classes.first), np.ones(1, np.bool_))
     propose = duplicates.HashProposals(classes, edges)
-    assert max(len(propose(row)) for row in range(count)) <= 64
+    assert max(len(propose(row)) for row in range(count)) == 64
+
+
+def test_many_pairs_of_near_hashes_are_cut_down_before_all_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 30
+    phashes = np.uint64(1) << np.arange(count, dtype=np.uint64)  # each 2 bits from each other
+    hashed = duplicates.Hashed(phashes, np.zeros(count, np.uint64), np.ones(count, np.float32))
+    new = np.ones(count, np.bool_)
+    expected = duplicates.hash_edges(hashed, new)
+    cuts: list[int] = []
+    strongest = duplicates._strongest
+
+    def counted(edges: list[duplicates.Edges]) -> duplicates.Edges:
+        cuts.append(len(edges))
+        return strongest(edges)
+
+    monkeypatch.setattr(duplicates, "_WAITING", 10)
+    monkeypatch.setattr(duplicates, "_strongest", counted)
+    found = duplicates.hash_edges(hashed, new)
+    assert len(cuts) > 1
+    assert len(found.a) == count * (count - 1) // 2
+    for name in ("a", "b", "distance"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_a_row_that_lost_a_neighbour_is_asked_again() -> None:
+    digests = np.array([bytes([n]) * 32 for n in range(3)], "V32")
+    known = comparisons.nothing("f", np.eye(2, dtype=np.float32), 1).moved_to(digests)
+    rows, scores = np.array([[1], [0], [1]], np.int32), np.ones((3, 1), np.float32)
+    known = replace(known, nearest=neighbours.Nearest(rows, scores))
+    assert known.moved_to(digests).nearest.rows.tolist() == rows.tolist()
+    left = known.moved_to(digests[[0, 2]])
+    assert left.nearest.rows.tolist() == [[comparisons.UNKNOWN], [comparisons.UNKNOWN]]
 
 
 def test_a_chain_is_no_group() -> None:
@@ -116,6 +160,27 @@ def test_rules_are_applied_in_order() -> None:
     assert kept("largest", {"a": "elsewhere.png"}) == "1"
     with pytest.raises(vsearch.UsageError, match="--keep takes"):
         keeping.parse("prettiest")
+
+
+def test_what_rules_leave_undecided_goes_to_more_bytes() -> None:
+    first = DuplicatePhoto("1", "/p/a.jpg", "a", 20, 20, 5, 1, "JPEG", None)
+    second = replace(first, id="2", path="/p/b.jpg", sha256="b", bytes=9)
+    equal = replace(second, id="3", path="/p/c.jpg")
+    assert keeping.choose([first, second], keeping.parse("largest"), {}) == keeping.Choice(
+        second, "more bytes"
+    )
+    chosen = keeping.choose([equal, second], keeping.parse("largest"), {})
+    assert chosen == keeping.Choice(second, "first of equals by path")
+
+
+def test_a_blurred_picture_is_less_sharp_whatever_its_contrast(tmp_path: Path) -> None:
+    noise = np.random.default_rng(3).integers(110, 145, (512, 512), np.uint8)
+    sharp = Image.fromarray(noise)
+    blurred = ImageOps.autocontrast(sharp.filter(ImageFilter.GaussianBlur(6)))
+    assert np.var(blurred) > 4 * np.var(sharp)
+    sharp.save(tmp_path / "sharp.png")
+    blurred.save(tmp_path / "blurred.png")
+    assert groups.sharpness(tmp_path / "sharp.png") > groups.sharpness(tmp_path / "blurred.png")
 
 
 SKY = Image.linear_gradient("L").resize((900, 600)).point(lambda level: 120 + level // 5).convert("RGB")

@@ -17,10 +17,11 @@ from tests.conftest import Run
 from vsearch import evaluation, labels, ranking, updates
 from vsearch.alterations import ALTERATIONS
 from vsearch.baselines import BASELINES
-from vsearch.comparison import approximate_recall, spread
+from vsearch.comparison import approximate_recall
 from vsearch.errors import UsageError
 from vsearch.files import stat_file
 from vsearch.records import FileStat
+from vsearch.sampling import spread
 
 
 def test_quality_equals_scikit_learn_s() -> None:

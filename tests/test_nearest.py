@@ -44,7 +44,8 @@ def test_a_scan_is_exact(tmp_path: Path, metric: Metric, k: int) -> None:
     if metric == "cosine":
         distances = -(vectors @ query)
     expected = np.argsort(distances, kind="stable")[:k]
-    assert scan_of(tmp_path / "i", vectors, metric).nearest(query, k).ids.tolist() == expected.tolist()
+    (found,) = scan_of(tmp_path / "i", vectors, metric).nearest_each(query[np.newaxis], k)
+    assert found.ids.tolist() == expected.tolist()
 
 
 def test_scan_and_graph_give_the_same_matches(

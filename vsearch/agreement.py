@@ -2,9 +2,8 @@
 
 Hashes and vectors propose pairs; they cannot decide.  Here two pictures that should coincide are cut into
 blocks, and each block with texture is compared by normalised cross-correlation, which brightness, contrast
-and
-colour do not change.  The *agreement* is the share of textured blocks that correlate: near 1 for one picture
-encoded twice, still above one half under a caption or text, low for two exposures of one scene.
+and colour do not change.  The *agreement* is the share of textured blocks that correlate: near 1 for one
+picture encoded twice, still above one half under a caption or text, low for two exposures of one scene.
 """
 
 from __future__ import annotations

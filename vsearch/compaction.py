@@ -59,6 +59,8 @@ def wasteful(segments: Sequence[Usage]) -> list[int]:
 
     >>> wasteful([Usage(1, 100, 80), Usage(2, 100, 60), Usage(3, 5, 5)])
     [2]
+    >>> wasteful([Usage(n, 5, 5) for n in range(32)]) == list(range(32))
+    True
     """
     small = [s.number for s in segments if s.live < _SMALL]
     chosen = {s.number for s in segments if s.dead_share > DEAD_SHARE}

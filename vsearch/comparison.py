@@ -125,12 +125,6 @@ def contestants(
     return found
 
 
-def spread(found: Sequence[FileStat], limit: int) -> list[FileStat]:
-    """``limit`` of the photos, or all if they are fewer, at evenly spaced places."""
-    count = min(limit, len(found))
-    return [found[number * len(found) // count] for number in range(count)]
-
-
 def readable(
     found: Sequence[FileStat], on_photo: OnPhoto = lambda done, total: None
 ) -> tuple[list[FileStat], list[Skipped]]:
@@ -193,10 +187,10 @@ def compare_with_itself(contestant: Contestant, photos: Sequence[FileStat]) -> S
     return SelfResult(contestant.name, len(photos), recalls, approximate_recall(vectors))
 
 
-def approximate_recall(vectors: Vectors, k: int = 10) -> float:
-    """Which part of the exact ``k`` nearest others of each vector Chroma's graph finds as well."""
+def approximate_recall(vectors: Vectors) -> float:
+    """Which part of the exact ten nearest others of each vector Chroma's graph finds as well."""
     unit = normalised(vectors)
-    k = min(k, len(unit) - 1)
+    k = min(10, len(unit) - 1)
     with tempfile.TemporaryDirectory(prefix="vsearch-") as folder:
         Path(folder, "chroma").mkdir()
         generations = generations_at(Path(folder, "chroma"), Path(folder, "CURRENT"))

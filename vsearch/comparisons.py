@@ -1,8 +1,8 @@
 """What has been compared already: kept in the index, so that after ``add`` only new photos are compared.
 
 One file, ``duplicates/comparisons.npz``.  Photos are known by the SHA-256 of their bytes, so it outlives
-moves and
-rebuilds; it is derived, and one that is torn, of another encoder or of another version is made anew.
+moves and rebuilds; it is derived, and one that is torn, of another encoder or of another version is made
+anew.
 """
 
 from __future__ import annotations

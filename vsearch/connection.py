@@ -4,31 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import httpx
 
-from vsearch import errors
+from vsearch import errors, wire
 
 Read = TypeVar("Read")
 
 _TRIES = 4
 _PAUSE_SECONDS = 0.25  # before the first retry; doubled each time
-_PREFIX = "urn:vsearch:problem:"
-_CLASSES: Mapping[str, type[errors.VsearchError]] = {
-    "usage": errors.UsageError,
-    "missing-extra": errors.MissingExtraError,
-    "invalid": errors.UsageError,
-    "index-busy": errors.IndexBusy,
-    "index-not-found": errors.IndexNotFound,
-    "index-damaged": errors.IndexDamaged,
-    "version-mismatch": errors.VersionMismatch,
-    "encoder-mismatch": errors.EncoderMismatch,
-    "encoder": errors.EncoderError,
-    "collection": errors.CollectionError,
-    "storage": errors.StorageError,
-}
+_CLASSES = {word: kind for kind, word in wire.WORDS.items()} | {"invalid": errors.UsageError}
 
 
 class Connection:
@@ -127,13 +114,14 @@ class Connection:
         if not response.is_error:
             return
         problem = object_of(response)
-        word, detail = str(problem.get("type")).removeprefix(_PREFIX), str(problem.get("detail"))
-        if word == "photo" and {"path", "reason", "remedy"} <= problem.keys():
+        word, detail = str(problem.get("type")).removeprefix(wire.PROBLEM), str(problem.get("detail"))
+        kind = _CLASSES.get(word, errors.VsearchError)
+        if kind is errors.PhotoError and {"path", "reason", "remedy"} <= problem.keys():
             raise errors.PhotoError(problem["path"], problem["reason"], problem["remedy"])
         if not {"type", "detail"} <= problem.keys():
             raise self.no_vsearch(response)
-        if word in _CLASSES:
-            raise _CLASSES[word](detail)
+        if kind not in (errors.PhotoError, errors.VsearchError):
+            raise kind(detail)
         raise errors.ServerError(f"{self.url}: {detail}")
 
     def no_vsearch(self, response: httpx.Response) -> errors.ServerError:

@@ -1,8 +1,7 @@
 """What the user decided about duplicates: "not duplicates", "keep this".
 
-Decisions name photos by the SHA-256 of their bytes, so they outlive moves, renames and rebuilds of the
-index.  They lie
-in ``duplicates/decisions.jsonl``, one JSON object a line, and the file is replaced as a whole.
+Decisions name photos by the SHA-256 of their bytes, so they outlive moves, renames and rebuilds of the index.
+They lie in ``duplicates/decisions.jsonl``, one JSON object a line, and the file is replaced as a whole.
 """
 
 from __future__ import annotations

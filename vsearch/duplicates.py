@@ -22,9 +22,8 @@ Numbers = npt.NDArray[np.int32]
 #: A way of being related: what it proposes to a row, whether two rows are related, how many may be tried.
 Way = tuple[Callable[[int], Iterable[int]], Callable[[int, int], bool], int]
 
-# One picture re-encoded, resized or recoloured stays within 10 bits, a mirror image derived from the
-# stored hash
-# within 11 for 98 in 100; of unrelated pairs 5 in a million are that close, and most of those fail the
+# One picture re-encoded, resized or recoloured stays within 10 bits, a mirror image derived from the stored
+# hash within 11 for 98 in 100; of unrelated pairs 5 in a million are that close, and most of those fail the
 # second hash.
 HASH_BITS = 11
 _DHASH_BITS = 22
@@ -32,6 +31,7 @@ _DHASH_BITS = 22
 _SQUARE = 1.13
 # So many alike hashes are remembered for each: a thousand scans of white paper stay linear.
 _EDGES = 64
+_WAITING = 2**22  # pairs found, before they are cut down to these
 BURST_SECONDS = 10
 _BURST_WINDOW = 16
 # How often representatives may look for a larger group: each time, neighbours of neighbours have moved.
@@ -100,10 +100,10 @@ def hash_edges(hashed: Hashed, new: npt.NDArray[np.bool_]) -> Edges:
     for edges in _edges(hashed, new):
         found.append(edges)
         waiting += len(edges.a)
-        if waiting > 2**22:  # many alike: cut down now, so that memory stays bounded
-            found = [_strongest(found, len(hashed))]
-            waiting = len(found[0].a) if len(found[0].a) < 2**21 else 0
-    return _strongest(found, len(hashed))
+        if waiting > _WAITING:  # many alike: cut down now, so that memory stays bounded
+            found = [_strongest(found)]
+            waiting = len(found[0].a) if len(found[0].a) < _WAITING // 2 else 0
+    return _strongest(found)
 
 
 def _edges(hashed: Hashed, new: npt.NDArray[np.bool_]) -> Iterator[Edges]:
@@ -137,9 +137,8 @@ def _ordered(query: Rows, other: Rows, distance: npt.NDArray[np.uint8]) -> Edges
     return Edges(low.astype(np.int32), high.astype(np.int32), distance)
 
 
-def _strongest(edges: Sequence[Edges], count: int) -> Edges:
-    """Each pair once, at its smallest distance; of a row's pairs the nearest, unless another row wants
-    them."""
+def _strongest(edges: Sequence[Edges]) -> Edges:
+    """Each pair once, at its smallest distance; of a row's pairs the nearest, unless another wants them."""
     if not edges:
         empty = np.zeros(0, np.int32)
         return Edges(empty, empty, np.zeros(0, np.uint8))

@@ -277,22 +277,21 @@ def share(path: Path) -> int | None:
         FileNotFoundError: it is gone, or about to go.
     """
     descriptor = os.open(path, os.O_RDONLY)
-    try:
-        if fcntl is None:
-            return descriptor
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-            return descriptor
-    except BlockingIOError:
-        pass  # the writer is removing it
-    except FileNotFoundError:
-        os.close(descriptor)
-        raise
-    except OSError:  # a file system without flock
-        os.close(descriptor)
-        return None
-    os.close(descriptor)
-    raise FileNotFoundError(errno.ENOENT, "it is being removed", os.fspath(path))
+    if fcntl is None:
+        return descriptor
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            is_there = os.path.samestat(os.fstat(descriptor), os.stat(path))
+        except (BlockingIOError, FileNotFoundError):  # the writer is removing it
+            is_there = False
+        except OSError:  # a file system without flock
+            return None
+        if not is_there:
+            raise FileNotFoundError(errno.ENOENT, "it is being removed", os.fspath(path))
+        undo.pop_all()
+    return descriptor
 
 
 def in_use(path: Path) -> bool:

@@ -109,9 +109,8 @@ class Finder:
         self._recall(known.verdicts)
         if not unasked.any():
             return known
-        with ThreadPoolExecutor(
-            1
-        ) as side:  # numpy lets go of the interpreter: hashes on one core, vectors on others
+        # NumPy lets go of the interpreter: hashes on one core, vectors on others.
+        with ThreadPoolExecutor(1) as side:
             edges = side.submit(self._hash_edges, known, unasked)
             nearest = self._nearest(known, unasked)
         return replace(known, edges=edges.result(), nearest=nearest)

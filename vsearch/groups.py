@@ -112,6 +112,7 @@ def _seconds(a: DuplicatePhoto, b: DuplicatePhoto) -> float | None:
 
 
 def with_sharpness(group: DuplicateGroup) -> DuplicateGroup:
+    """``group`` with the sharpness of each of its photos that can be read."""
     members = tuple(replace(member, photo=_sharpened(member.photo)) for member in group.members)
     return replace(group, representative=_sharpened(group.representative), members=members)
 
@@ -124,8 +125,9 @@ def _sharpened(photo: DuplicatePhoto) -> DuplicatePhoto:
 
 
 def sharpness(path: PathLike) -> float:
-    """How sharp a photo is: the variance of the Laplacian (Pech-Pacheco et al. 2000) of its centre at 512
-    pixels.
+    """How sharp a photo is: the variance of the Laplacian (Pech-Pacheco et al. 2000) at 512 pixels.
+
+    Of the square in its middle, in grey levels.
 
     Raises:
         PhotoError: it cannot be read.

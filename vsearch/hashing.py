@@ -1,10 +1,8 @@
 """Perceptual hashes: the same picture re-encoded, resized or recoloured hashes (nearly) alike.
 
-pHash compares the 8 x 8 lowest DCT frequencies with their median, dHash each pixel of a 9 x 8
-picture with its right neighbour (hackerfactor.com, 2011 and 2013).  64 bits each, as 16 hexadecimal
-digits.
-Two photos of one thing are nearly always within 10 bits; unrelated ones are 18 or more apart in
-999 of 1,000 pairs.
+pHash compares the 8 x 8 lowest DCT frequencies with their median, dHash each pixel of a 9 x 8 picture with
+its right neighbour (hackerfactor.com, 2011 and 2013).  64 bits each, as 16 hexadecimal digits.  Two photos of
+one thing are nearly always within 10 bits; unrelated ones are 18 or more apart in 999 of 1,000 pairs.
 """
 
 from __future__ import annotations

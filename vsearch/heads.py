@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from vsearch.errors import UsageError
 from vsearch.ranking import normalised
+from vsearch.sampling import spread
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -286,8 +287,7 @@ def _label_trials(classes: Integers, random: np.random.Generator) -> list[_Trial
 
 def _some(rows: Integers) -> Integers:
     """At most so many as one measurement takes, evenly spread."""
-    chosen: Integers = rows[:: max(1, -(-len(rows) // _MOST_QUERIES))]
-    return chosen
+    return rows[spread(range(len(rows)), _MOST_QUERIES)]
 
 
 # --- choosing and measuring ----------------------------------------------------------------------

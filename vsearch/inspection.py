@@ -138,7 +138,7 @@ def _compare(
 
 
 def _vector(directory: IndexDirectory, photo: Photo) -> np.ndarray[Any, Any]:
-    assert photo.vector is not None  # vector_rows lists ready photos
+    assert photo.vector is not None  # catalog.matching lists ready photos
     with Segment(directory.segment("vectors", photo.vector.segment)) as segment:
         row: np.ndarray[Any, Any] = segment.read_rows([photo.vector.row])[0]
     return row

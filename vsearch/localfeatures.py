@@ -1,4 +1,4 @@
-"""Local features: whether one picture is a part of another, and which (the one module that knows OpenCV).
+"""Local features: whether one picture is a part of another, and which.
 
 SIFT keypoints (Lowe 2004) of both pictures are matched, and RANSAC fits a similarity transform (shift, scale,
 turn) to the matches.  Scenes that merely look alike have matches too, so the transform must pass a second
@@ -46,7 +46,6 @@ class Fit:
         share: textured blocks of the overlap that agree, 0 to 1.
         blocks: textured blocks of the overlap.
         overlap: area of the overlap as a part of the smaller picture, both at the same scale.
-        scale: how much larger the first appears on the second.
         region: the overlap within the second picture.
     """
 
@@ -54,7 +53,6 @@ class Fit:
     share: float
     blocks: int
     overlap: float
-    scale: float
     region: Region
 
 
@@ -139,7 +137,7 @@ def _judged(a: Features, b: Features, matrix: npt.NDArray[np.float64], inliers: 
     ys, xs = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
     box = (xs[0] / w, ys[0] / h, (xs[-1] + 1 - xs[0]) / w, (ys[-1] + 1 - ys[0]) / h)
     region = Region(*map(float, box))
-    return Fit(inliers, found.share, found.textured, float(covered.sum()) / smaller, scale, region)
+    return Fit(inliers, found.share, found.textured, float(covered.sum()) / smaller, region)
 
 
 def _compared(small: Grey, large: Grey, matrix: Any) -> agreement.Agreement:

@@ -1,11 +1,9 @@
 """Moving duplicates aside, or turning copies into hard links: plan, journal, act, undo.  Nothing is deleted.
 
-The whole plan is written to a journal and forced to the disk before the first file is touched.  A move
-first gives
-the file its new name and only then takes the old one away, so that at any instant either name exists.
-What became of
-each entry is read from the files themselves, so a journal can be finished or reverted after a kill, and
-twice.
+The whole plan is written to a journal and forced to the disk before the first file is touched.  A move first
+gives the file its new name and only then takes the old one away, so that at any instant either name exists.
+What became of each entry is read from the files themselves, so a journal can be finished or reverted after a
+kill, and twice.
 """
 
 from __future__ import annotations

@@ -42,21 +42,17 @@ _OVERFETCH = 3
 class Nearest(ABC):
     """Finds candidates and their vectors."""
 
-    def nearest(self, vector: Vectors, k: int, only: Only | None = None, *, pool: int = 0) -> Neighbours:
-        """The ``k`` photos nearest to ``vector`` (float32 [D]) and more, nearest first, if there are so many.
-
-        Args:
-            k: how many must be the nearest.
-            only: which photos may be answers; all by default.
-            pool: how many are wanted in all; of those beyond ``k`` a few may be farther than others.
-        """
-        return self.nearest_each(vector[np.newaxis], k, only, pool=pool)[0]
-
     @abstractmethod
     def nearest_each(
         self, vectors: Vectors, k: int, only: Only | None = None, *, pool: int = 0
     ) -> list[Neighbours]:
-        """:meth:`nearest` for each of ``vectors`` (float32 [Q, D]), in less time than one by one."""
+        """The ``k`` photos nearest to each of ``vectors`` (float32 [Q, D]) and more, nearest first.
+
+        Args:
+            k: how many must be the nearest, if there are so many.
+            only: which photos may be answers; all by default.
+            pool: how many are wanted in all; of those beyond ``k`` a few may be farther than others.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -124,11 +120,6 @@ class Scan(Nearest):
         best = best[np.argsort(-near[best], kind="stable")]
         best = best[np.isfinite(near[best])]
         return Neighbours(self._ids[best], self._vectors[best])
-
-    @property
-    def vectors(self) -> Vectors:
-        """All of them, float32 [N, D]."""
-        return self._vectors
 
     def close(self) -> None:
         """Drop the vectors."""

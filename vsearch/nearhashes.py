@@ -1,9 +1,8 @@
 """Pairs of 64-bit hashes within a few bits of each other, without comparing all with all.
 
-Multi-index hashing (Norouzi, Punjani and Fleet 2012): a hash is cut into four chunks of 16 bits.  Two
-hashes that
-differ in at most 11 bits differ in at most 2 bits in one of the chunks, so that looking up each chunk and
-all its neighbours within 2 bits, 137 lookups, misses none.
+Multi-index hashing (Norouzi, Punjani and Fleet 2012): a hash is cut into four chunks of 16 bits.  Two hashes
+that differ in at most 11 bits differ in at most 2 bits in one of the chunks, so that looking up each chunk
+and all its neighbours within 2 bits, 137 lookups, misses none.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ import numpy.typing as npt
 Hashes = npt.NDArray[np.uint64]
 Numbers = npt.NDArray[np.int32]
 
-#: The largest radius within which every pair is found.
-MAX_RADIUS = 11
 _CHUNKS = 4
 _BITS = 16
 _FLIPS = np.array(
@@ -33,8 +30,7 @@ _EXPANDED = 2**21
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HashPairs:
-    """Pairs found: row of the query, row of the other, and the bits in which they differ; int32, int32,
-    uint8."""
+    """Pairs found: row of the query, row of the other (int32), and the bits in which they differ (uint8)."""
 
     query: Numbers
     other: Numbers
@@ -60,7 +56,7 @@ class HashTable:
 
         Args:
             queries: uint64 [Q].
-            radius: at most :data:`MAX_RADIUS`; a larger one misses some pairs.
+            radius: at most 11; a larger one misses some pairs.
         """
         for start in range(0, len(queries), _QUERIES):
             some = queries[start : start + _QUERIES]

@@ -1,8 +1,7 @@
 """The few nearest of every vector, in bounded memory: blocked matrix products.
 
-Vectors are first projected onto their leading principal directions, since the products cost in proportion
-to the
-dimension (what that loses: docs/duplicates.md).  No N x N matrix exists at any time: a block of rows is
+Vectors are first projected onto their leading principal directions, since the products cost in proportion to
+the dimension (what that loses: docs/duplicates.md).  No N x N matrix exists at any time: a block of rows is
 multiplied with a block of columns, and only what beats the row's threshold is kept.
 """
 

@@ -55,9 +55,8 @@ class OpenIndex:
     def close(self) -> None:
         """Let go of the files; the index may be used again and opens them anew."""
         with self._lock:
-            self._catalog = (
-                None  # it closes itself when the last thread or iterator that reads it has done so
-            )
+            # It closes itself when the last thread or iterator that reads it has done so.
+            self._catalog = None
 
     @property
     def path(self) -> Path:

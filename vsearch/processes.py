@@ -72,17 +72,18 @@ class _Setup:
 class ProcessReaders:
     """A :class:`~vsearch.ingest.ReadAll` in processes, or in this one where that is as well.
 
+    There are ``VSEARCH_PROCESSES``, or one a core if there are more than four.
+
     Args:
         catalog: of the index; it is asked from this process alone.
-        processes: how many; by default ``VSEARCH_PROCESSES``, or one a core if there are more than four.
 
     Raises:
         UsageError: ``VSEARCH_PROCESSES`` is not a number.
     """
 
-    def __init__(self, catalog: Catalog, processes: int | None = None) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._processes = wanted() if processes is None else processes
+        self._processes = wanted()
 
     def __call__(self, reader: Reader, jobs: Iterable[Job]) -> Generator[Reading, None, None]:
         """Readings in the order of the jobs, never far ahead of the consumer."""

@@ -66,8 +66,8 @@ def nearness(query: Vectors, vectors: Vectors, metric: Metric) -> npt.NDArray[np
     return -distances
 
 
-def smoothed(vectors: Vectors, neighbours: int = NEIGHBOURS, power: float = POWER) -> Vectors:
-    """Each vector averaged with its nearest neighbours, weighted by score to the ``power``.
+def smoothed(vectors: Vectors, neighbours: int = NEIGHBOURS) -> Vectors:
+    """Each vector averaged with its nearest neighbours, weighted by their squared scores.
 
     Database-side feature augmentation (Arandjelovic & Zisserman, "Three things everyone should know to
     improve object retrieval", 2012), with the weights of alpha query expansion.
@@ -85,13 +85,13 @@ def smoothed(vectors: Vectors, neighbours: int = NEIGHBOURS, power: float = POWE
         return vectors
     # As one product with a matrix that is mostly zeros: half the time of gathering neighbours row by row.
     near *= near >= np.partition(near, -count, axis=1)[:, -count, np.newaxis]
-    weights = np.maximum(near, 0, out=near) ** power
+    weights = np.maximum(near, 0, out=near) ** POWER
     np.fill_diagonal(weights, 1.0)
     return normalised(weights @ vectors)
 
 
-def expanded(query: Vectors, vectors: Vectors, count: int = EXPANSION, power: float = POWER) -> Vectors:
-    """The query averaged with the vectors nearest to it, weighted by score to the ``power``.
+def expanded(query: Vectors, vectors: Vectors, count: int = EXPANSION) -> Vectors:
+    """The query averaged with the vectors nearest to it, weighted by their squared scores.
 
     Alpha query expansion (Radenovic, Tolias & Chum, "Fine-tuning CNN image retrieval with no human
     annotation", 2019).
@@ -106,7 +106,7 @@ def expanded(query: Vectors, vectors: Vectors, count: int = EXPANSION, power: fl
     scores = vectors @ query
     count = min(count, len(scores))
     best = np.argpartition(scores, -count)[-count:] if count else np.empty(0, np.int64)
-    weights = np.clip(scores[best], 0, None) ** power
+    weights = np.clip(scores[best], 0, None) ** POWER
     wide: Vectors = normalised((query + weights @ vectors[best])[np.newaxis])[0]
     return wide
 

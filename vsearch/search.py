@@ -21,6 +21,7 @@ from vsearch.nearest import Nearest, Only, read_vectors
 from vsearch.question import Question
 from vsearch.ranking import RANKINGS, cosine, nearness, normalised, refined, refined_together, scores_by
 from vsearch.records import Answer, Match, Photo
+from vsearch.sampling import spread
 from vsearch.segmentrows import StoredRows
 from vsearch.settings import Settings
 
@@ -153,8 +154,7 @@ class Searcher:
         """
         if self._background is None:
             rows = self._catalog.matching("TRUE", ())
-            some = rows[:: max(1, len(rows) // SAMPLE)]
-            self._background = background(read_vectors(self._directory, some))
+            self._background = background(read_vectors(self._directory, spread(rows, SAMPLE)))
         if self._background is None:
             raise UsageError("the index has too few photos to tell probabilities; leave --min-match out")
         return self._background

@@ -1,13 +1,14 @@
-"""What a server's JSON stands for: records from the objects that the API gives."""
+"""What a server's JSON stands for: records from the objects that the API gives, errors from its problems."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from vsearch import errors
 from vsearch.photomap import PhotoMap
 from vsearch.records import (
     DuplicateGroup,
@@ -23,6 +24,24 @@ from vsearch.records import (
     Skipped,
     SyncReport,
 )
+
+#: The ``type`` of a problem is this and a word.
+PROBLEM = "urn:vsearch:problem:"
+#: The word for each class of errors; others have that of their base.
+WORDS: Mapping[type[errors.VsearchError], str] = {
+    errors.VsearchError: "vsearch",
+    errors.UsageError: "usage",
+    errors.MissingExtraError: "missing-extra",
+    errors.PhotoError: "photo",
+    errors.IndexBusy: "index-busy",
+    errors.IndexNotFound: "index-not-found",
+    errors.IndexDamaged: "index-damaged",
+    errors.VersionMismatch: "version-mismatch",
+    errors.EncoderMismatch: "encoder-mismatch",
+    errors.EncoderError: "encoder",
+    errors.CollectionError: "collection",
+    errors.StorageError: "storage",
+}
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ import functools
 import os
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,22 +48,27 @@ def shipped_vectors(bundle: str, pixels: Pixels) -> Vectors:
 
 
 def source_vectors(bundle: str, pixels: Pixels) -> Vectors:
-    """Vectors [N, 1280] of the float32 network, by torch."""
+    """Vectors [N, 1280] of the float32 network, by torch: what the bundles are measured against."""
+    import torch
+
     from scripts import convert_encoders as convert
 
-    network = convert.load_network(convert.SOURCES[bundle])
-    batches = (pixels[i : i + 16] for i in range(0, len(pixels), 16))
-    return np.concatenate([convert.source_vectors(network, batch) for batch in batches])
+    network: Any = convert.load_network(convert.SOURCES[bundle])
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), 16):
+            some = torch.from_numpy(convert.scaled(pixels[start : start + 16]))
+            features = network.extract_features(some)
+            found.append(torch.nn.functional.normalize(features.mean(dim=(2, 3))).numpy())
+    return np.concatenate(found)
 
 
 def projected(bundle: str, vectors: Vectors) -> Vectors:
     """Those vectors after the projection that is in the shipped graph."""
     import onnx
 
-    from scripts import convert_encoders as convert
-
-    projection = convert.projection_of(onnx.load(resolve(bundle).graph))
-    assert projection is not None
+    constants = onnx.load(resolve(bundle).graph).graph.initializer
+    (projection,) = (onnx.numpy_helper.to_array(t) for t in constants if t.name == "projection_weights")
     shorter = vectors @ projection.astype(np.float32)
     result: Vectors = shorter / np.linalg.norm(shorter, axis=1, keepdims=True)
     return result

@@ -268,18 +268,18 @@ def test_box(format: str, orientation: int, x: int, y: int, colour: tuple[int, .
 
 
 def test_box_is_cut_to_the_photo() -> None:
-    pixels = images.read_pixels(scene(), 16, box=(-50, -50, 90, 75))
+    pixels = images.decode(scene(), 16, box=(-50, -50, 90, 75)).pixels
     assert (pixels == (255, 0, 0)).all()
 
 
 @pytest.mark.parametrize("box", [(96, 0, 5, 5), (0, 0, 0, 5), (0, -5, 5, 5), (5, 5, -2, 2)])
 def test_empty_box(box: images.Box) -> None:
     with pytest.raises(UsageError, match="96 x 64"):
-        images.read_pixels(scene(), 16, box=box)
+        images.decode(scene(), 16, box=box)
 
 
 def test_a_pixel_of_a_large_photo() -> None:
-    assert (images.read_pixels(encoded(scene(1600, 1200), "JPEG"), 4, box=(9, 9, 1, 1)) > 250).any()
+    assert (images.decode(encoded(scene(1600, 1200), "JPEG"), 4, box=(9, 9, 1, 1)).pixels > 250).any()
 
 
 # --- sources -------------------------------------------------------------------------------------

@@ -126,3 +126,14 @@ def test_an_answer_of_an_earlier_edition_is_dropped_even_if_it_comes_late() -> N
     assert answers.of(1, "q", late) == b"old"
     assert answers.of(2, "q", lambda: b"asked anew") == b"new"
     assert answers.of(3, "q", lambda: b"newer") == b"newer"
+
+
+def test_a_late_answer_is_not_kept_for_the_edition_that_another_question_began() -> None:
+    answers = Answers(10_000)
+
+    def late() -> bytes:
+        assert answers.of(2, "another", lambda: b"new") == b"new"
+        return b"old"
+
+    assert answers.of(1, "q", late) == b"old"
+    assert answers.of(2, "q", lambda: b"new") == b"new"

@@ -280,11 +280,6 @@ class Catalog:
         """The photos there are now, by the size of their files."""
         return Sizes(self._db, self._errors)
 
-    def back_up(self, target: Path) -> None:
-        """Write a copy to ``target``, which must not exist."""
-        with contextlib.closing(sqlite3.connect(target)) as copy, self._errors():
-            self._db.backup(copy)
-
     def flaws(self) -> list[str]:
         """What SQLite and the rows' checksums find wrong; empty when all is well."""
         with self._errors():

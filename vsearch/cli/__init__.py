@@ -1,7 +1,7 @@
 """The command line: one verb, one method of :class:`vsearch.Index`.
 
 Results go to stdout, everything else to stderr.  Exit codes: 0 done; 1 nothing found; 2 wrong usage,
-unreadable input or a damaged index; 3 with ``--strict``, when photos were skipped.
+unreadable input or a damaged index; 3 with ``--strict``, when photos were skipped; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -137,10 +137,9 @@ def _leave(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
-            pass  # its reader has seen enough
-        except OSError:
-            code = code or FAILED
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):  # its reader has seen enough
+                code = code or FAILED
     os._exit(code)
 
 

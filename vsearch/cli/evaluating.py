@@ -104,7 +104,8 @@ def _photos(photos: Sequence[Path], exclude: Sequence[str], limit: int) -> list[
     from vsearch import updates
     from vsearch.cli.progress import progress_bar
     from vsearch.cli.skipping import print_left_out
-    from vsearch.comparison import readable, spread
+    from vsearch.comparison import readable
+    from vsearch.sampling import spread
 
     found = updates.found(photos, exclude)
     some = spread(found, limit or len(found))

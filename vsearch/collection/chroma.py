@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,11 +50,10 @@ class HnswParameters:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer of the collection: id, distance (1 - cosine, or squared Euclidean), metadata."""
+    """One answer of the collection: id, distance (1 - cosine, or squared Euclidean)."""
 
     id: str
     distance: float
-    metadata: Metadata
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,12 +121,25 @@ class Collection:
         with self._errors():
             return self._photos.count()
 
-    def search(self, vectors: Vectors, k: int, where: dict[str, Any] | None = None) -> list[list[Hit]]:
+    def search(self, vectors: Vectors, k: int) -> list[list[Hit]]:
         """The ``k`` nearest photos to each of ``vectors`` (float32 [n, D]), nearest first.
 
         Raises:
             CollectionError: Chroma refused.
         """
+        ids, distances = self._query(vectors, k, "distances")
+        return [
+            [Hit(i, float(d)) for i, d in zip(*row, strict=True)] for row in zip(ids, distances, strict=True)
+        ]
+
+    def _query(
+        self,
+        vectors: Vectors,
+        k: int,
+        what: Literal["distances", "embeddings"],
+        where: dict[str, Any] | None = None,
+    ) -> tuple[list[list[str]], list[Any]]:
+        """Ids of the nearest to each of ``vectors``, and what else is wanted of them."""
         if not np.isfinite(vectors).all():  # Chroma takes NaN and answers NaN
             raise CollectionError("a query vector has NaN or infinite numbers; nothing can be near it")
         with self._errors():
@@ -135,14 +147,11 @@ class Collection:
                 query_embeddings=np.ascontiguousarray(vectors, dtype=np.float32),
                 n_results=k,
                 where=where,
-                include=["distances", "metadatas"],
+                include=[what],
             )
-        distances, metadatas = found["distances"], found["metadatas"]
-        assert distances is not None and metadatas is not None  # both were asked for
-        return [
-            [Hit(i, float(d), dict(m)) for i, d, m in zip(*row, strict=True)]  # type: ignore[arg-type]
-            for row in zip(found["ids"], distances, metadatas, strict=True)
-        ]
+        wanted = found[what]
+        assert wanted is not None  # it was asked for
+        return found["ids"], wanted
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
         """The stored vectors of ``ids``, float32 [D] each; ids that are not there are left out."""
@@ -164,23 +173,12 @@ class Collection:
         Raises:
             CollectionError: Chroma refused.
         """
-        if not np.isfinite(vectors).all():  # Chroma takes NaN and answers NaN
-            raise CollectionError("the query vector has NaN or infinite numbers; nothing can be near it")
-        with self._errors():
-            found = self._photos.query(
-                query_embeddings=np.ascontiguousarray(vectors, dtype=np.float32),
-                n_results=k,
-                where=where,
-                include=["embeddings"],
-            )
-        embeddings = found["embeddings"]
-        assert embeddings is not None  # asked for
         return [
             Neighbours(
                 np.array([int(i) for i in ids], dtype=np.int64),
                 np.asarray(near, np.float32).reshape(len(ids), vectors.shape[1]),
             )
-            for ids, near in zip(found["ids"], embeddings, strict=True)
+            for ids, near in zip(*self._query(vectors, k, "embeddings", where), strict=True)
         ]
 
     def ids(self) -> list[str]:

@@ -104,23 +104,14 @@ def decode(
         )
 
 
-def read_pixels(
-    source: Source,
-    size: int,
-    resize: ResizeMode | Resizing = "crop",
-    *,
-    max_megapixels: float = MAX_MEGAPIXELS,
-    box: Box | None = None,
-) -> NDArray[np.uint8]:
+def read_pixels(source: Source, size: int, resize: ResizeMode | Resizing = "crop") -> NDArray[np.uint8]:
     """Pixels alone, ``uint8 [S, S, 3]``, RGB, upright; arguments and errors of :func:`decode`."""
-    return decode(source, size, resize, max_megapixels=max_megapixels, box=box).pixels
+    return decode(source, size, resize).pixels
 
 
-def read_picture(
-    source: Source, longest: int, *, max_megapixels: float = MAX_MEGAPIXELS, name: str | None = None
-) -> Image.Image:
+def read_picture(source: Source, longest: int) -> Image.Image:
     """The upright RGB picture, its longest side at most ``longest`` pixels; errors of :func:`decode`."""
-    with opened(source, max_megapixels, name or name_of(source)) as image:
+    with opened(source, MAX_MEGAPIXELS, name_of(source)) as image:
         if image.format == "PNG":
             image.load()  # see decode
         orientation = exif.orientation(image, exif.tags_of(image))

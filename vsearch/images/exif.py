@@ -37,10 +37,12 @@ def tags_of(image: Image.Image) -> dict[int, Any]:
 
 
 def turned_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Width and height of the upright picture, of those of the stored one."""
     return (size[1], size[0]) if orientation >= 5 else size
 
 
 def taken_at(tags: dict[int, Any]) -> str | None:
+    """When the photo was taken, ``YYYY-MM-DDTHH:MM:SS``, in the camera's time; ``None`` if no tag says so."""
     names = (
         ExifTags.Base.DateTimeOriginal,
         ExifTags.Base.DateTimeDigitized,
@@ -57,6 +59,7 @@ def _iso_time(value: object) -> str | None:
 
 
 def camera(tags: dict[int, Any]) -> str | None:
+    """Make and model of the camera, the make once; ``None`` if neither is told."""
     make, model = _text(tags.get(ExifTags.Base.Make)), _text(tags.get(ExifTags.Base.Model))
     brand = make.split(" ")[0].casefold()
     name = model if model.casefold().startswith(brand) else f"{make} {model}"

@@ -226,6 +226,7 @@ def _bad_array(what: str) -> PhotoError:
 
 
 def name_of(source: Source) -> str:
+    """What errors call ``source``: its path, or a word such as ``<bytes>``."""
     if isinstance(source, str | os.PathLike):
         return os.fsdecode(source)
     if isinstance(source, np.ndarray):

@@ -137,20 +137,18 @@ def planned_text(planned: Planned) -> str:
     return f"{planned.change:8} {origin}{printable(planned.path)}"
 
 
-def print_skipped(
-    skipped: Sequence[Skipped], stream: TextIO = sys.stderr, *, remembered: bool = False
-) -> None:
-    """The first skipped photos with reason and remedy, one a line, and how many more there are.
+def print_skipped(skipped: Sequence[Skipped], *, remembered: bool = False) -> None:
+    """The first skipped photos with reason and remedy on stderr, one a line, and how many more there are.
 
     Args:
         remembered: an index has them all.
     """
     for one in skipped[:_SHOWN_SKIPS]:
-        print(f"skipped {skipped_text(one)}", file=stream)
+        print(f"skipped {skipped_text(one)}", file=sys.stderr)
     if len(skipped) > _SHOWN_SKIPS:
         rest = len(skipped) - _SHOWN_SKIPS
         listed = "; `vsearch status --failed` lists them" if remembered else ""
-        print(f"… and {rest:,} more{listed}", file=stream)
+        print(f"… and {rest:,} more{listed}", file=sys.stderr)
 
 
 def skipped_text(skipped: Skipped) -> str:

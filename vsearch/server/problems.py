@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -17,29 +18,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vsearch import errors
+from vsearch import errors, wire
 
 MEDIA_TYPE = "application/problem+json"
-PREFIX = "urn:vsearch:problem:"
 RETRY_SECONDS = 1
 _log = logging.getLogger("vsearch.server")
 
-# The first class that fits counts: subclasses before their bases.
-_STATUS: dict[type[errors.VsearchError], tuple[int, str]] = {
-    errors.MissingExtraError: (501, "missing-extra"),
-    errors.UsageError: (422, "usage"),
-    errors.PhotoError: (422, "photo"),
-    errors.IndexBusy: (503, "index-busy"),
-    errors.IndexNotFound: (503, "index-not-found"),
-    errors.IndexDamaged: (503, "index-damaged"),
-    errors.VersionMismatch: (503, "version-mismatch"),
-    errors.EncoderMismatch: (503, "encoder-mismatch"),
-    errors.EncoderError: (503, "encoder"),
-    errors.CollectionError: (503, "collection"),
-    errors.StorageError: (507, "storage"),
-    errors.VsearchError: (500, "vsearch"),
+# All others mean that the index cannot answer now.
+_STATUS: Mapping[type[errors.VsearchError], int] = {
+    errors.VsearchError: 500,
+    errors.UsageError: 422,
+    errors.MissingExtraError: 501,
+    errors.PhotoError: 422,
+    errors.StorageError: 507,
 }
-CLASSES = {word: kind for kind, (_, word) in _STATUS.items()}
 
 
 class Problem(HTTPException):
@@ -68,7 +60,7 @@ class Problem(HTTPException):
     def response(self) -> Response:
         """The answer."""
         body = {
-            "type": PREFIX + self.word,
+            "type": wire.PROBLEM + self.word,
             "title": HTTPStatus(self.status_code).phrase,
             "status": self.status_code,
             "detail": self.detail,
@@ -85,12 +77,13 @@ def busy(what: str, headers: dict[str, str] | None = None) -> Problem:
 
 def of_error(error: errors.VsearchError) -> Problem:
     """The problem that says what ``error`` says."""
-    status, word = next(found for kind, found in _STATUS.items() if isinstance(error, kind))
+    kind = next(kind for kind in type(error).__mro__ if kind in wire.WORDS)
+    status = _STATUS.get(kind, 503)
     members: dict[str, str] = {}
     if isinstance(error, errors.PhotoError):
         members = {"path": error.path, "reason": error.reason, "remedy": error.remedy}
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return Problem(status, word, str(error), headers, **members)
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else None
+    return Problem(status, wire.WORDS[kind], str(error), headers, **members)
 
 
 def _of_untyped(error: dict[str, Any]) -> str:

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vsearch.decisions import What
+from vsearch.records import Kind, Metric, Relation
+
 MOST_PICTURES = 16
 MOST_MATCHES = 10_000
 FARTHEST = 100_000
@@ -73,7 +76,7 @@ class Match(Model):
     rank: int
     path: str
     score: float
-    kind: Literal["identical", "variant", "similar"]
+    kind: Kind
     id: str
     cosine: float
     match: float | None
@@ -148,7 +151,7 @@ class Status(Model):
     photos: int
     failed: int
     encoder: Encoder
-    metric: Literal["cosine", "euclidean"]
+    metric: Metric
     generation: int
     pending: int
     bytes: dict[str, int]
@@ -193,7 +196,7 @@ class DuplicateMember(Model):
     """A photo and how it is related to its group's representative."""
 
     photo: DuplicatePhoto
-    kind: Literal["identical", "altered", "turned", "cropped", "burst"]
+    kind: Relation
     hash_distance: int | None
     score: float
     seconds: float | None
@@ -219,7 +222,7 @@ class Duplicates(Model):
 class Decide(Model):
     """`not-duplicates` of two photos, or `keep` of one, by id."""
 
-    what: Literal["not-duplicates", "keep"]
+    what: What
     photos: list[Annotated[str, Field(pattern=ID)]] = Field(min_length=1, max_length=2)
 
     @model_validator(mode="after")
@@ -234,7 +237,7 @@ class Decision(Model):
     """A decision, stored by what the files hold, so that it outlives moves."""
 
     id: str
-    what: Literal["not-duplicates", "keep"]
+    what: What
     sha256: list[str]
     paths: list[str]
     made_at: str

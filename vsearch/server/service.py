@@ -66,9 +66,9 @@ async def service_of(request: Request) -> Service:
 Served = Annotated[Service, Depends(service_of)]
 
 
-def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_response(content: Any, status: int = 200) -> Response:
     """``content`` as JSON."""
-    return Response(as_json(content), status, headers, "application/json")
+    return Response(as_json(content), status, media_type="application/json")
 
 
 def as_json(content: Any) -> bytes:

@@ -2,8 +2,8 @@
 
 :func:`train` does all of it.  :mod:`staging` brings the photos to disk, :mod:`batches` streams them,
 :mod:`loop` trains (:mod:`programs` are its steps, :mod:`forward` its forward pass, :mod:`checkpoints` its
-memory), :mod:`exporting` writes the bundle, with :mod:`components` for PCA and :mod:`pictures` for the
-curves.
+memory, :mod:`devices` say on what), :mod:`exporting` writes the bundle, with :mod:`pictures` of the curves.
+:mod:`labelled` is apart from these: it learns a projection from labels, without Keras.
 """
 
 from vsearch.training.records import Epoch, Options, Outcome, Trained, VectorKind

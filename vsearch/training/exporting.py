@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +22,7 @@ from vsearch.encoders.bundles import GRAPH, SPECIFICATION
 from vsearch.encoders.specification import Specification
 from vsearch.evaluation import nearest
 from vsearch.records import Device
+from vsearch.sampling import spread
 from vsearch.training.batches import Split, in_order
 from vsearch.training.forward import forward
 from vsearch.training.pictures import draw_losses, draw_reconstructions
@@ -139,14 +140,14 @@ class _Export:
         return Bundle(folder)
 
     def _calibration(self) -> Iterator[Pixels]:
-        return in_order(self.finished.staged, _spread(self.finished.split.training, _CALIBRATION_PHOTOS), 1)
+        return in_order(self.finished.staged, spread(self.finished.split.training, _CALIBRATION_PHOTOS), 1)
 
     def _compare(self, exact: Encoder, small: Encoder) -> PrecisionTrial:
         """Both on held-out photos, by turns; each pair of batches gives a ratio of times."""
         split = self.finished.split
-        numbers = _spread(split.validation, _TRIAL_PHOTOS)
+        numbers = spread(split.validation, _TRIAL_PHOTOS)
         if len(numbers) < 2 * _BATCH:
-            numbers = [*numbers, *_spread(split.training, 2 * _BATCH)]
+            numbers = [*numbers, *spread(split.training, 2 * _BATCH)]
         vectors: tuple[list[Any], list[Any]] = [], []
         ratios = []
         for pixels in in_order(self.finished.staged, numbers, _BATCH):
@@ -162,16 +163,11 @@ def _timed(encoder: Encoder, pixels: Pixels, vectors: list[npt.NDArray[np.float3
     return time.perf_counter() - started
 
 
-def _overlap(exact: npt.NDArray[np.float32], small: npt.NDArray[np.float32], k: int = 5) -> float:
-    """Which part of each photo's ``k`` nearest others, found with one encoder, the other finds too."""
-    k = min(k, len(exact) - 1)
+def _overlap(exact: npt.NDArray[np.float32], small: npt.NDArray[np.float32]) -> float:
+    """Which part of each photo's five nearest others, found with one encoder, the other finds too."""
+    k = min(5, len(exact) - 1)
     pairs = zip(nearest(exact, k), nearest(small, k), strict=True)
     return float(np.mean([len(set(a.tolist()) & set(b.tolist())) / k for a, b in pairs]))
-
-
-def _spread(numbers: Sequence[int], most: int) -> list[int]:
-    """At most ``most`` of ``numbers``, evenly spread."""
-    return list(numbers[:: max(1, -(-len(numbers) // most))])
 
 
 def _describe(finished: Finished, made: _Made, trained: Trained) -> None:
@@ -190,7 +186,7 @@ def _describe(finished: Finished, made: _Made, trained: Trained) -> None:
     finished.models.autoencoder.save_weights(made.folder / "model.weights.h5")
     title = f"{finished.architecture.name}, {len(finished.split.training):,} photos"
     draw_losses(finished.outcome.epochs, title, made.folder / "loss.png")
-    originals = finished.staged.read(_spread(finished.split.validation, _SHOWN))
+    originals = finished.staged.read(spread(finished.split.validation, _SHOWN))
     rebuilt = _rebuilt(finished.models, originals)
     draw_reconstructions(originals, rebuilt, made.folder / "reconstructions.png")
 

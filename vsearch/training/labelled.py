@@ -27,6 +27,7 @@ from vsearch.ingest import BATCH, Job, Reader, read_here
 from vsearch.nearest import read_vectors
 from vsearch.ranking import normalised
 from vsearch.records import Device, FileStat, Skipped
+from vsearch.sampling import spread
 from vsearch.settings import Settings
 
 Vectors = npt.NDArray[np.float32]
@@ -115,9 +116,9 @@ def train_head(request: HeadRequest, progress: HeadProgress | None = None) -> He
     """
     progress = progress or HeadProgress()
     _check(request)
-    base, index = _base(request)
-    photos = _labelled(request, index)
-    vectors = _Vectors(base, devices.usable(request.device), photos, progress.on_photo)
+    base, known = _base(request)
+    photos = _labelled(request, known)
+    vectors = _Vectors(base, devices.usable(request.device), known, photos, progress.on_photo)
     progress.on_skipped(vectors.skipped)
     labels.check(vectors.labels)
     reduction = _reduction(vectors.rows)
@@ -126,11 +127,11 @@ def train_head(request: HeadRequest, progress: HeadProgress | None = None) -> He
     projection = _composed(reduction, learned)
     trained = _described(request, base, vectors, learned, len(projection.offset))
     if not learned.known.certain:
-        known = learned.known
+        gain = learned.known
         raise UsageError(
-            f"no head was written, for it would not help: mAP on {known.photos} held-out photos is "
-            f"{known.plain:.3f} with {base.specification.name} alone and {known.head:.3f} with the head, and "
-            f"a gain must exceed three standard errors ({3 * known.error:.3f}); give more photos a label, or "
+            f"no head was written, for it would not help: mAP on {gain.photos} held-out photos is "
+            f"{gain.plain:.3f} with {base.specification.name} alone and {gain.head:.3f} with the head, and "
+            f"a gain must exceed three standard errors ({3 * gain.error:.3f}); give more photos a label, or "
             "keep the plain encoder"
         )
     _write(base, projection, trained, request.output)
@@ -192,7 +193,7 @@ def _base(request: HeadRequest) -> tuple[Bundle, _Known | None]:
     return base, _Known(directory, known)
 
 
-def _labelled(request: HeadRequest, known: _Known | None) -> list[tuple[_Known | None, _Labelled]]:
+def _labelled(request: HeadRequest, known: _Known | None) -> list[_Labelled]:
     """All photos that have a label; without ``photos`` those of the index."""
     stored = known.photos if known else {}
     if request.photos:
@@ -203,8 +204,8 @@ def _labelled(request: HeadRequest, known: _Known | None) -> list[tuple[_Known |
     for file, label in labels.labelled(found, request.labels):
         before = stored.get(files.absolute(file.root, file.path))
         fresh = before and (before[0].size, before[0].mtime_ns) == (file.size, file.mtime_ns)
-        one = _Labelled(file, label, before[1], before[2]) if before and fresh else _Labelled(file, label)
-        made.append((known, one))
+        row, sha256 = before[1:] if before and fresh else (None, None)
+        made.append(_Labelled(file, label, row, sha256))
     return made
 
 
@@ -215,19 +216,19 @@ class _Vectors:
         self,
         base: Bundle,
         device: Device,
-        photos: Sequence[tuple[_Known | None, _Labelled]],
+        known: _Known | None,
+        photos: Sequence[_Labelled],
         on_photo: OnPhoto,
     ) -> None:
         most = max(1, _MOST_BYTES // (4 * base.specification.dimension))
-        some = photos[:: max(1, -(-len(photos) // most))]
+        some = spread(photos, most)
         self.skipped: list[Skipped] = []
         self.encoded = 0
         self._found: dict[str, tuple[Vectors, str]] = {}
-        known = some[0][0]
-        stored = [one for _, one in some if one.stored is not None]
+        stored = [one for one in some if one.stored is not None]
         if known is not None and stored:
             self._recall(known.directory, stored)
-        new = [one for _, one in some if one.stored is None]
+        new = [one for one in some if one.stored is None]
         if new:
             self._encode(Encoder(base, device), new, lambda done: on_photo(done, len(new)))
         self.labels = [label for _, label in self._found.values()]

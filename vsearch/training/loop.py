@@ -23,13 +23,12 @@ from vsearch.training.staging import Pixels, Staged
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far an epoch is: photos seen, of how many, and the mean loss so far."""
+    """How far an epoch is: photos seen, of how many."""
 
     epoch: int
     epochs: int
     done: int
     total: int
-    loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +151,7 @@ class Trainer:
         for batch in shuffled(staged, split.training, batch_size, seed):
             total += self.step(batch) * len(batch)
             done += len(batch)
-            step = Step(number, self.options.epochs, done, len(split.training), total / done)
-            listener.on_step(step)
+            listener.on_step(Step(number, self.options.epochs, done, len(split.training)))
         held_out = self._mean_loss(in_order(staged, split.validation, batch_size))
         return Epoch(number, total / done, held_out, round(time.monotonic() - started, 3))
 

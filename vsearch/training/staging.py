@@ -92,7 +92,6 @@ def stage(
     folder: Path,
     architecture: Architecture,
     *,
-    max_megapixels: float = images.MAX_MEGAPIXELS,
     on_photo: OnPhoto | None = None,
 ) -> Staged:
     """Decode what the folder does not hold yet; memory is a few batches.
@@ -113,7 +112,7 @@ def stage(
     done = len(found) - len(new)
     writer = _Writer(folder, ledger, architecture.input_size)
     for readings in in_parallel(
-        lambda batch: [_read(file, architecture.input_size, max_megapixels) for file in batch],
+        lambda batch: [_read(file, architecture.input_size) for file in batch],
         batched(new, BATCH),
         reading_threads(),
     ):
@@ -169,12 +168,12 @@ class _Reading:
     failure: Skipped | None = None
 
 
-def _read(file: FileStat, size: int, max_megapixels: float) -> _Reading:
+def _read(file: FileStat, size: int) -> _Reading:
     path = files.absolute(file.root, file.path)
     try:
         files.check_format(path)
         data = files.read(path)
-        pixels = images.decode(data, size, RESIZE, max_megapixels=max_megapixels, name=path).pixels
+        pixels = images.decode(data, size, RESIZE, name=path).pixels
         return _Reading(file, files.digest(data), pixels)
     except PhotoError as error:
         return _Reading(file, failure=Skipped(path, error.reason, error.remedy))

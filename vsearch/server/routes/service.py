@@ -30,19 +30,7 @@ _SESSION_SECONDS = 30 * 24 * 3600
 @router.get("/api/v1/status", response_model=schemas.Status, responses=documented())
 async def status(service: Served) -> Response:
     """What the index holds."""
-    found = await service.read(Index.status)
-    content = found.as_json()
-    info = found.encoder
-    content["encoder"] = {
-        "name": info.name,
-        "input_size": info.input_size,
-        "dimension": info.dimension,
-        "parameters": info.parameters,
-        "trained": info.trained,
-        "licence": info.licence,
-        "fingerprint": info.fingerprint,
-    }
-    return json_response(content)
+    return json_response(await service.read(Index.status))
 
 
 @router.get("/api/v1/server", response_model=schemas.Server, responses=documented())
