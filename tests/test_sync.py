@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -173,6 +174,51 @@ def test_photos_in_a_folder_that_cannot_be_read_stay(
     report = index.sync(prune=True)
     assert (changes(report), report.unchanged) == ({}, 12)
     assert [skipped.path for skipped in report.skipped] == [str(photos / "day0")]
+
+
+def lock(monkeypatch: pytest.MonkeyPatch, *locked: Path) -> None:
+    """Let no file of ``locked`` be read; root may read everything, so that permissions cannot be used."""
+
+    def refuse(path: str, mode: str) -> BinaryIO:
+        if Path(path) in locked:
+            raise PermissionError(13, "Permission denied", path)
+        return open(path, mode)
+
+    monkeypatch.setattr(files, "open", refuse, raising=False)
+
+
+def test_photos_that_cannot_be_read_any_more_keep_their_vectors(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, generation = safety.content(index.path), index.status().generation
+    locked = sorted(photos.rglob("*.*"))
+    for path in locked:
+        path.chmod(0o600)  # ctime changes
+    with monkeypatch.context() as patch:
+        lock(patch, *locked)
+        assert list(index.plan()) == []
+        for _ in range(2):
+            skipped = index.sync().skipped
+            assert sorted(s.path for s in skipped) == [str(path) for path in locked]
+            assert {(s.reason, s.remedy) for s in skipped} == {
+                ("permission denied", "make it readable for this user")
+            }
+    assert (safety.content(index.path).keys(), index.status().failed) == (before.keys(), 0)
+    assert (index.sync().unchanged, index.status().generation) == (12, generation)
+    safety.assert_sound(index.path)
+
+
+def test_a_photo_that_still_cannot_be_read_costs_no_generation(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = album.write(photos / "new.png", 50)
+    with monkeypatch.context() as patch:
+        lock(patch, new)
+        assert [skipped.path for skipped in index.sync().skipped] == [str(new)]
+        generation = index.status().generation
+        assert [skipped.path for skipped in index.sync().skipped] == [str(new)]
+        assert (index.status().generation, index.status().failed) == (generation, 1)
+    assert changes(index.sync()) == {"updated": 1}
 
 
 def test_a_format_that_is_not_read_is_listed_and_not_tried_again(index: vsearch.Index, photos: Path) -> None:

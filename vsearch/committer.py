@@ -17,7 +17,7 @@ from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_json
 from vsearch.directory import IndexDirectory
 from vsearch.errors import IndexDamaged
 from vsearch.ingest import Job, Reading
-from vsearch.plan import Encode, Reuse, settle
+from vsearch.plan import Encode, Reuse, is_refused, settle
 from vsearch.ranking import normalised
 from vsearch.records import Location, Photo, Skipped, SyncReport
 from vsearch.segments import SegmentWriter
@@ -140,15 +140,18 @@ class Committer:
         self._tally.skipped.append(Skipped(job.path, failure.reason, failure.remedy))
         if reading.sha256 is None and not os.path.lexists(job.path):
             return  # vanished between the walk and the reading: nothing to remember
-        photo_id = job.known.id if job.known else self._new_id()
-        self._photos[photo_id] = Photo(
-            photo_id,
+        if reading.sha256 is None and _has_vector(job.known) and not is_refused(job.file):
+            return  # nothing tells that its bytes are others: its vector answers until they can be read
+        photo = Photo(
+            job.known.id if job.known else self._new_id(),
             job.file,
             reading.sha256,
             "failed",
             reason=failure.reason,
             remedy=failure.remedy,
         )
+        if photo != job.known:  # a row that is put again would cost a generation
+            self._photos[photo.id] = photo
 
     def _take_photo(self, reading: Reading) -> None:
         assert reading.sha256 is not None
@@ -269,6 +272,11 @@ def _refuse_unknown(catalog: Catalog, known: set[Path], kind: SegmentKind, direc
                 f"{catalog.path} is damaged: it does not list {min(missing).name}, which photos count on; "
                 "run `vsearch rebuild`"
             )
+
+
+def _has_vector(known: Photo | None) -> bool:
+    """Whether the catalog has a vector of ``known``; re-encoding hands out its photos without a digest."""
+    return known is not None and known.state == "ready" and known.sha256 is not None
 
 
 def _segment_row(writer: SegmentWriter) -> SegmentRow:

@@ -189,12 +189,10 @@ class Sync:
         if files.is_other_picture(path):
             return  # never read: sync lists it as skipped
         if known is not None:
-            if (
-                file.size != known.file.size
-                or _digest(path) != known.sha256
-                or known.state == "failed"
-                or is_bare(known)
-            ):
+            is_other = file.size != known.file.size
+            if not is_other and (digest := _digest(path)) is not None:
+                is_other = digest != known.sha256 or known.state == "failed" or is_bare(known)
+            if is_other:
                 yield Planned("update", path)
             return
         origin = None
