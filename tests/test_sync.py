@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -103,6 +103,37 @@ def test_a_root_that_is_not_mounted_loses_nothing(index: vsearch.Index, photos: 
     assert changes(index.sync()) == {}
     shutil.rmtree(photos)
     assert changes(index.sync(prune=True)) == {"removed": 12}
+
+
+def test_a_root_that_is_gone_is_given_up_by_prune(index: vsearch.Index, photos: Path) -> None:
+    moved = photos.rename(photos.with_name("moved"))
+    assert changes(index.add(moved)) == {"added": 12}
+    index.sync()
+    assert index.status().roots == [str(photos), str(moved)]  # its disk may come back
+    index.sync(prune=True)
+    assert index.status().roots == index.roots() == index.walked_roots() == [str(moved)]
+    assert vsearch.Index.open(index.path).sync().unchanged == 12
+    album.write(photos / "again.png", 90)
+    assert changes(index.sync()) == {}
+    assert changes(index.add(photos)) == {"added": 1}
+    assert index.status().roots == [str(photos), str(moved)]
+    safety.assert_sound(index.path)
+
+
+def test_prune_keeps_a_root_that_cannot_be_looked_into(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.remove(*photos.iterdir())
+    stat = os.stat
+
+    def refuse(path: str | Path, **options: Any) -> os.stat_result:
+        if os.fspath(path) == str(photos):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert [skipped.path for skipped in index.sync(prune=True).skipped] == [str(photos)]
+    assert index.walked_roots() == [str(photos)]
 
 
 def test_photos_copied_from_an_absent_root_stay_in_both(

@@ -215,6 +215,10 @@ class IndexDirectory:
         """The photo folders, absolute."""
         return [self.resolved(root) for root in settings.roots]
 
+    def walked(self, settings: Settings) -> dict[str, int]:
+        """The photo folders that are walked, absolute, and their numbers."""
+        return {root: n for n, root in enumerate(self.roots(settings)) if n not in settings.unwalked}
+
     def stored(self, path: str, roots: Iterable[str]) -> str:
         """``path`` as it is written down: relative to the index if a root is around both, so that it moves
         with the photos."""

@@ -16,7 +16,7 @@ from vsearch.ingest import Job, batched
 from vsearch.plan import Fate, is_bare, judge, may_remove
 from vsearch.processes import ProcessReaders
 from vsearch.records import FileStat, Photo, Planned, PlannedChange, Skipped, SyncReport
-from vsearch.updates import Counter, OnProgress, Run, Writable, finish, is_excluded
+from vsearch.updates import Counter, OnProgress, Run, Writable, finish, is_excluded, write_settings
 
 _PAGE = 500
 
@@ -75,6 +75,8 @@ class Sync:
         counter = Counter(self._tally, scan.count_unread(), on_progress)
         self._run.read((Job(file, known) for file, known in scan.unread()), counter)
         self._remove(scan)
+        if self._prune:
+            self._leave_absent()
         finish(self._index)
         return self._tally.report()
 
@@ -183,6 +185,17 @@ class Sync:
         if withheld != self._withheld():
             with self._index.catalog.change() as change:
                 change.note("withheld", json.dumps(withheld))
+
+    def _leave_absent(self) -> None:
+        """Walk roots no more that are not there, and of which no photo is left."""
+        index = self._index
+        absent = [
+            number
+            for root, number in index.directory.walked(index.settings).items()
+            if not (os.path.isdir(root) or root in self._sight.hidden or index.catalog.holds(number))
+        ]
+        if absent:
+            write_settings(index, index.settings.leaving(absent))
 
     def _planned(self, scan: Scan, file: FileStat, known: Photo | None, moved: set[int]) -> Iterator[Planned]:
         path = _path(file)
