@@ -106,12 +106,25 @@ def test_a_lost_encoder_names_its_mend(index: vsearch.Index) -> None:
         vsearch.Index.open(index.path)
 
 
-def test_a_stray_file_is_found_and_swept(index: vsearch.Index) -> None:
+@pytest.mark.parametrize("mend", [vsearch.Index.sync, lambda index: vsearch.Index.rebuild(index.path)])
+def test_a_stray_file_is_found_and_swept(
+    index: vsearch.Index, mend: Callable[[vsearch.Index], object]
+) -> None:
+    (index.path / "chroma/.writing-1-000009").mkdir()
     (index.path / "vectors/.writing-1-000009.h5").write_bytes(b"torn")
     (index.path / "vectors/000009.h5").write_bytes(b"whole, but never counted")
-    assert len(list(vsearch.Index.check(index.path))) == 2
-    index.sync()
+    assert len(list(vsearch.Index.check(index.path))) == 3
+    mend(index)
     safety.assert_sound(index.path)
+
+
+def test_a_catalog_made_anew_costs_no_segment_that_it_lacks(index: vsearch.Index) -> None:
+    (index.path / "catalog.sqlite").unlink()
+    (index.path / "chroma/.writing-1-000009").mkdir()
+    (index.path / "vectors/000009.h5").write_bytes(b"what cannot be read now")
+    vsearch.Index.rebuild(index.path)
+    assert (index.path / "vectors/000009.h5").exists()
+    assert safety.strays(index.path) == []
 
 
 def test_an_index_without_its_head_is_not_taken_for_a_new_one(

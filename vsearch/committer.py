@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_json
-from vsearch.directory import IndexDirectory
+from vsearch.directory import KINDS, IndexDirectory
 from vsearch.errors import IndexDamaged
 from vsearch.ingest import Job, Reading
 from vsearch.plan import Encode, Reuse, is_refused, settle
@@ -248,19 +248,22 @@ def sweep(directory: IndexDirectory, catalog: Catalog) -> None:
 
     Only the holder of the lock may call this.
     """
-    durable.sweep(directory.path)
-    durable.sweep(directory.store)
-    durable.sweep(directory.chroma)
+    sweep_unfinished(directory)
     with durable.storage_errors(directory.store):
         directory.make_folders()
-    kinds: tuple[SegmentKind, ...] = ("vectors", "pixels", "thumbnails")
-    for kind in kinds:
+    for kind in KINDS:
         folder = directory.store / kind
-        durable.sweep(folder)
         known = {directory.segment(kind, s.number) for s in catalog.segments(kind)}
         _refuse_unknown(catalog, known, kind, directory)
         for orphan in set(folder.glob("*.h5")) - known:
             durable.remove(orphan)
+
+
+def sweep_unfinished(directory: IndexDirectory) -> None:
+    """The temporary files alone, which need no catalog to be known."""
+    kinds = (directory.store / kind for kind in KINDS)
+    for folder in (directory.path, directory.store, directory.chroma, *kinds):
+        durable.sweep(folder)
 
 
 def _refuse_unknown(catalog: Catalog, known: set[Path], kind: SegmentKind, directory: IndexDirectory) -> None:
