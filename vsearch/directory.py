@@ -172,6 +172,7 @@ class IndexDirectory:
         Raises:
             IndexNotFound: there is none.
             IndexDamaged: it is not what it should be.
+            StorageError: this user may not read it.
             VersionMismatch: another format version wrote it.
         """
         try:
@@ -185,8 +186,12 @@ class IndexDirectory:
                 f"did you mean {inside}?" if inside.is_dir() else "make one with `vsearch build-index PHOTOS`"
             )
             raise IndexNotFound(f"{self.path} is not an index: it has no index.json; {remedy}") from error
+        except PermissionError as error:
+            raise durable.not_readable(self.settings_file) from error
         except OSError as error:
-            raise IndexDamaged(f"cannot read {self.settings_file}: {error.strerror}") from error
+            raise IndexDamaged(
+                f"cannot read {self.settings_file}: {error.strerror}; check the disk"
+            ) from error
         except ValueError as error:
             raise self._damaged_settings(str(error)) from error
         try:

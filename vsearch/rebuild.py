@@ -133,6 +133,8 @@ class _Mending:
             if Bundle(self._directory.encoder).fingerprint == settings.encoder:
                 return
             why = "it is another encoder's"
+        except StorageError:
+            raise  # a permission is no damage
         except VsearchError as error:
             why = str(error)
         for info in catalogue.available():
