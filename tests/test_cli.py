@@ -127,6 +127,13 @@ def test_remove_and_add(command: Run, built: Path) -> None:
     assert report["added"] == 6
 
 
+def test_a_folder_that_is_taken_out_is_named(command: Run, built: Path) -> None:
+    done = command("remove", built, "--index", built / ".vsearch")
+    said = f"{built} is no longer synced, until `vsearch add` names it again"
+    assert (done.returncode, said in done.stderr.decode()) == (0, True), done.stderr
+    assert b"nothing to do" in command("sync", cwd=built).stdout
+
+
 class _Sheet(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -94,6 +94,7 @@ def test_the_client_has_the_methods_of_the_index() -> None:
         "held",
         "encoder_info",
         "thumbnails",
+        "walked_roots",
     }
     methods = {name for kind in vsearch.Index.__mro__ for name in vars(kind) if not name.startswith("_")}
     assert methods - of_the_owner - within <= set(dir(vsearch.Client))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import vsearch
 from tests import album, safety
 from vsearch import files
+from vsearch.published import generations_of
 
 
 def truncate(path: Path) -> None:
@@ -106,12 +109,74 @@ def test_a_lost_encoder_names_its_mend(index: vsearch.Index) -> None:
         vsearch.Index.open(index.path)
 
 
-def test_a_stray_file_is_found_and_swept(index: vsearch.Index) -> None:
+@pytest.mark.parametrize("mend", [vsearch.Index.sync, lambda index: vsearch.Index.rebuild(index.path)])
+def test_a_stray_file_is_found_and_swept(
+    index: vsearch.Index, mend: Callable[[vsearch.Index], object]
+) -> None:
+    (index.path / "chroma/.writing-1-000009").mkdir()
     (index.path / "vectors/.writing-1-000009.h5").write_bytes(b"torn")
     (index.path / "vectors/000009.h5").write_bytes(b"whole, but never counted")
-    assert len(list(vsearch.Index.check(index.path))) == 2
-    index.sync()
+    assert len(list(vsearch.Index.check(index.path))) == 3
+    mend(index)
     safety.assert_sound(index.path)
+
+
+def test_a_catalog_made_anew_costs_no_segment_that_it_lacks(index: vsearch.Index) -> None:
+    (index.path / "catalog.sqlite").unlink()
+    (index.path / "chroma/.writing-1-000009").mkdir()
+    (index.path / "vectors/000009.h5").write_bytes(b"what cannot be read now")
+    vsearch.Index.rebuild(index.path)
+    assert (index.path / "vectors/000009.h5").exists()
+    assert safety.strays(index.path) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index.json",
+        "encoder",
+        "encoder/encoder.onnx",
+        "catalog.sqlite",
+        "CURRENT",
+        "chroma/*/generation.json",
+    ],
+)
+def test_what_this_user_may_not_read_is_not_called_damaged(
+    index: vsearch.Index, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (locked,) = index.path.glob(name)
+    refuse(monkeypatch, locked)
+    said = rf"^cannot read {locked}: permission denied; make it readable for this user$"
+    with pytest.raises(vsearch.StorageError, match=said):
+        if name in ("CURRENT", "chroma/*/generation.json"):
+            generations = generations_of(index._directory, index._settings)
+            generations.open(generations.current())
+        else:
+            vsearch.Index.open(index.path).status()
+    if name in ("index.json", "encoder", "encoder/encoder.onnx", "catalog.sqlite"):
+        (problem,) = vsearch.Index.check(index.path)
+        assert problem.remedy == "make it readable for this user"
+        with pytest.raises(vsearch.StorageError, match=said):
+            vsearch.Index.rebuild(index.path)
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, locked: Path) -> None:
+    """Let ``locked`` not be read; root may read everything, so that permissions cannot be used."""
+    access, read_bytes, read_text, connect = os.access, Path.read_bytes, Path.read_text, sqlite3.connect
+
+    def check(path: Path) -> None:
+        if path == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    def connected(path: str, **options: Any) -> sqlite3.Connection:
+        if str(locked) in path:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(path, **options)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked and access(path, mode))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (check(path), read_bytes(path))[1])
+    monkeypatch.setattr(Path, "read_text", lambda path, *given: (check(path), read_text(path, *given))[1])
+    monkeypatch.setattr(sqlite3, "connect", connected)
 
 
 def test_an_index_without_its_head_is_not_taken_for_a_new_one(

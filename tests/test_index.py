@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import vsearch
-from tests import album, toy
+from tests import album, safety, toy
 from tests.conftest import ROOT
 from vsearch import images
 
@@ -154,6 +154,31 @@ def test_removed_photos_are_gone_and_their_files_stay(index: vsearch.Index, phot
     assert len(list(photos.rglob("*.png"))) == 6
     with pytest.raises(vsearch.UsageError, match="no photo there"):
         index.remove(photos / "day0")
+
+
+def test_a_root_that_is_taken_out_stays_out(index: vsearch.Index, photos: Path, tmp_path: Path) -> None:
+    other = album.write(tmp_path / "other/photo.png", 90).parent
+    index.add(other)
+    assert index.remove(photos).removed == 12
+    assert index.status().roots == [str(other)]
+    assert (index.sync().added, index.status().photos) == (0, 1)
+    with pytest.raises(vsearch.UsageError, match="no photo there"):
+        index.remove(photos)
+    index.remove(other / "photo.png")
+    shutil.rmtree(other)
+    assert index.remove(other).removed == 0  # no photo is left of it
+    assert index.status().roots == []
+    assert index.add(photos).added == 12
+    assert index.status().roots == [str(photos)]
+    safety.assert_sound(index.path)
+
+
+def test_a_root_in_a_root_goes_with_that_alone(index: vsearch.Index, photos: Path, tmp_path: Path) -> None:
+    index.add(tmp_path)
+    assert index.remove(photos).removed == 12
+    assert index.sync().added == 12  # below a folder that is synced
+    assert index.remove(tmp_path).removed == 12
+    assert (index.sync().added, index.status().roots) == (0, [])
 
 
 def test_a_bad_photo_is_one_skip_and_is_remembered(index: vsearch.Index, photos: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import vsearch
 from tests import safety
 from tests.conftest import Run
-from vsearch import processes
+from vsearch import files, processes
 from vsearch.catalog import Catalog
 from vsearch.encoders import Encoder, resolve
 from vsearch.errors import EncoderError, UsageError, VsearchError
@@ -117,6 +117,7 @@ def test_a_photo_that_its_process_does_not_survive_is_skipped_alone(
     assert report.added == 11
     (skipped,) = report.skipped
     assert skipped.path.endswith("photo007.jpg") and "crashed" in skipped.reason
+    assert [photo.sha256 for photo in index.page("failed")] == [files.sha256(skipped.path)]
     monkeypatch.undo()  # the decoder has been mended
     assert index.add(photos, retry_failed=True).updated == 1
     safety.assert_sound(index.path)

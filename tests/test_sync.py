@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -104,6 +105,37 @@ def test_a_root_that_is_not_mounted_loses_nothing(index: vsearch.Index, photos: 
     assert changes(index.sync(prune=True)) == {"removed": 12}
 
 
+def test_a_root_that_is_gone_is_given_up_by_prune(index: vsearch.Index, photos: Path) -> None:
+    moved = photos.rename(photos.with_name("moved"))
+    assert changes(index.add(moved)) == {"added": 12}
+    index.sync()
+    assert index.status().roots == [str(photos), str(moved)]  # its disk may come back
+    index.sync(prune=True)
+    assert index.status().roots == index.roots() == index.walked_roots() == [str(moved)]
+    assert vsearch.Index.open(index.path).sync().unchanged == 12
+    album.write(photos / "again.png", 90)
+    assert changes(index.sync()) == {}
+    assert changes(index.add(photos)) == {"added": 1}
+    assert index.status().roots == [str(photos), str(moved)]
+    safety.assert_sound(index.path)
+
+
+def test_prune_keeps_a_root_that_cannot_be_looked_into(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.remove(*photos.iterdir())
+    stat = os.stat
+
+    def refuse(path: str | Path, **options: Any) -> os.stat_result:
+        if os.fspath(path) == str(photos):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert [skipped.path for skipped in index.sync(prune=True).skipped] == [str(photos)]
+    assert index.walked_roots() == [str(photos)]
+
+
 def test_photos_copied_from_an_absent_root_stay_in_both(
     index: vsearch.Index, photos: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +205,51 @@ def test_photos_in_a_folder_that_cannot_be_read_stay(
     report = index.sync(prune=True)
     assert (changes(report), report.unchanged) == ({}, 12)
     assert [skipped.path for skipped in report.skipped] == [str(photos / "day0")]
+
+
+def lock(monkeypatch: pytest.MonkeyPatch, *locked: Path) -> None:
+    """Let no file of ``locked`` be read; root may read everything, so that permissions cannot be used."""
+
+    def refuse(path: str, mode: str) -> BinaryIO:
+        if Path(path) in locked:
+            raise PermissionError(13, "Permission denied", path)
+        return open(path, mode)
+
+    monkeypatch.setattr(files, "open", refuse, raising=False)
+
+
+def test_photos_that_cannot_be_read_any_more_keep_their_vectors(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, generation = safety.content(index.path), index.status().generation
+    locked = sorted(photos.rglob("*.*"))
+    for path in locked:
+        path.chmod(0o600)  # ctime changes
+    with monkeypatch.context() as patch:
+        lock(patch, *locked)
+        assert list(index.plan()) == []
+        for _ in range(2):
+            skipped = index.sync().skipped
+            assert sorted(s.path for s in skipped) == [str(path) for path in locked]
+            assert {(s.reason, s.remedy) for s in skipped} == {
+                ("permission denied", "make it readable for this user")
+            }
+    assert (safety.content(index.path).keys(), index.status().failed) == (before.keys(), 0)
+    assert (index.sync().unchanged, index.status().generation) == (12, generation)
+    safety.assert_sound(index.path)
+
+
+def test_a_photo_that_still_cannot_be_read_costs_no_generation(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = album.write(photos / "new.png", 50)
+    with monkeypatch.context() as patch:
+        lock(patch, new)
+        assert [skipped.path for skipped in index.sync().skipped] == [str(new)]
+        generation = index.status().generation
+        assert [skipped.path for skipped in index.sync().skipped] == [str(new)]
+        assert (index.status().generation, index.status().failed) == (generation, 1)
+    assert changes(index.sync()) == {"updated": 1}
 
 
 def test_a_format_that_is_not_read_is_listed_and_not_tried_again(index: vsearch.Index, photos: Path) -> None:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_json
-from vsearch.directory import IndexDirectory
+from vsearch.directory import KINDS, IndexDirectory
 from vsearch.errors import IndexDamaged
 from vsearch.ingest import Job, Reading
-from vsearch.plan import Encode, Reuse, settle
+from vsearch.plan import Encode, Reuse, is_refused, settle
 from vsearch.ranking import normalised
 from vsearch.records import Location, Photo, Skipped, SyncReport
 from vsearch.segments import SegmentWriter
@@ -140,15 +140,18 @@ class Committer:
         self._tally.skipped.append(Skipped(job.path, failure.reason, failure.remedy))
         if reading.sha256 is None and not os.path.lexists(job.path):
             return  # vanished between the walk and the reading: nothing to remember
-        photo_id = job.known.id if job.known else self._new_id()
-        self._photos[photo_id] = Photo(
-            photo_id,
+        if reading.sha256 is None and _has_vector(job.known) and not is_refused(job.file):
+            return  # nothing tells that its bytes are others: its vector answers until they can be read
+        photo = Photo(
+            job.known.id if job.known else self._new_id(),
             job.file,
             reading.sha256,
             "failed",
             reason=failure.reason,
             remedy=failure.remedy,
         )
+        if photo != job.known:  # a row that is put again would cost a generation
+            self._photos[photo.id] = photo
 
     def _take_photo(self, reading: Reading) -> None:
         assert reading.sha256 is not None
@@ -245,19 +248,22 @@ def sweep(directory: IndexDirectory, catalog: Catalog) -> None:
 
     Only the holder of the lock may call this.
     """
-    durable.sweep(directory.path)
-    durable.sweep(directory.store)
-    durable.sweep(directory.chroma)
+    sweep_unfinished(directory)
     with durable.storage_errors(directory.store):
         directory.make_folders()
-    kinds: tuple[SegmentKind, ...] = ("vectors", "pixels", "thumbnails")
-    for kind in kinds:
+    for kind in KINDS:
         folder = directory.store / kind
-        durable.sweep(folder)
         known = {directory.segment(kind, s.number) for s in catalog.segments(kind)}
         _refuse_unknown(catalog, known, kind, directory)
         for orphan in set(folder.glob("*.h5")) - known:
             durable.remove(orphan)
+
+
+def sweep_unfinished(directory: IndexDirectory) -> None:
+    """The temporary files alone, which need no catalog to be known."""
+    kinds = (directory.store / kind for kind in KINDS)
+    for folder in (directory.path, directory.store, directory.chroma, *kinds):
+        durable.sweep(folder)
 
 
 def _refuse_unknown(catalog: Catalog, known: set[Path], kind: SegmentKind, directory: IndexDirectory) -> None:
@@ -269,6 +275,11 @@ def _refuse_unknown(catalog: Catalog, known: set[Path], kind: SegmentKind, direc
                 f"{catalog.path} is damaged: it does not list {min(missing).name}, which photos count on; "
                 "run `vsearch rebuild`"
             )
+
+
+def _has_vector(known: Photo | None) -> bool:
+    """Whether the catalog has a vector of ``known``; re-encoding hands out its photos without a digest."""
+    return known is not None and known.state == "ready" and known.sha256 is not None
 
 
 def _segment_row(writer: SegmentWriter) -> SegmentRow:

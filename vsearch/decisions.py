@@ -61,6 +61,8 @@ def load(path: Path) -> list[Decision]:
         lines = path.read_text("utf-8", "surrogateescape").splitlines()
     except FileNotFoundError:
         return []
+    except PermissionError as error:
+        raise durable.not_readable(path) from error
     except OSError as error:
         raise IndexDamaged(f"cannot read {path}: {error.strerror}; restore it from a backup") from error
     return [_parsed(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]

@@ -173,6 +173,7 @@ class IndexDirectory:
         Raises:
             IndexNotFound: there is none.
             IndexDamaged: it is not what it should be.
+            StorageError: this user may not read it.
             VersionMismatch: another format version wrote it.
         """
         try:
@@ -186,8 +187,12 @@ class IndexDirectory:
                 f"did you mean {inside}?" if inside.is_dir() else "make one with `vsearch build-index PHOTOS`"
             )
             raise IndexNotFound(f"{self.path} is not an index: it has no index.json; {remedy}") from error
+        except PermissionError as error:
+            raise durable.not_readable(self.settings_file) from error
         except OSError as error:
-            raise IndexDamaged(f"cannot read {self.settings_file}: {error.strerror}") from error
+            raise IndexDamaged(
+                f"cannot read {self.settings_file}: {error.strerror}; check the disk"
+            ) from error
         except ValueError as error:
             raise self._damaged_settings(str(error)) from error
         try:
@@ -215,6 +220,10 @@ class IndexDirectory:
     def roots(self, settings: Settings) -> list[str]:
         """The photo folders, absolute."""
         return [self.resolved(root) for root in settings.roots]
+
+    def walked(self, settings: Settings) -> dict[str, int]:
+        """The photo folders that are walked, absolute, and their numbers."""
+        return {root: n for n, root in enumerate(self.roots(settings)) if n not in settings.unwalked}
 
     def stored(self, path: str, roots: Iterable[str]) -> str:
         """``path`` as it is written down: relative to the index if a root is around both, so that it moves

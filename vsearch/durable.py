@@ -79,6 +79,11 @@ def storage_error(path: str | os.PathLike[str], error: OSError, elsewhere: str =
     return StorageError(f"cannot write {os.fspath(path)}: {reason}; {remedy or elsewhere}")
 
 
+def not_readable(path: str | os.PathLike[str]) -> StorageError:
+    """The error for a file or folder of an index that this user may not read: it is no damage."""
+    return StorageError(f"cannot read {os.fspath(path)}: permission denied; make it readable for this user")
+
+
 def temporary_beside(path: Path) -> Path:
     """A temporary name in the folder of ``path``, distinct for each thread of each process."""
     mine = f"{TEMPORARY}{os.getpid()}.{threading.get_native_id()}-"

@@ -66,6 +66,9 @@ def _strays(directory: IndexDirectory) -> Iterator[Problem]:
 def _encoder_problems(directory: IndexDirectory, settings: Settings) -> Iterator[Problem]:
     try:
         found = Bundle(directory.encoder).fingerprint
+    except StorageError as error:
+        yield _problem(error)
+        return
     except VsearchError as error:
         yield Problem(f"{directory.encoder} is damaged: {error}", _REBUILD)
         return

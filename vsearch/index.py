@@ -280,10 +280,11 @@ class Index(Browsable, TidyIndex):
     def remove(self, *paths: PathLike) -> SyncReport:
         """Take photos out of the index: files, or folders with everything below; no file is deleted.
 
-        A photo that is still in a photo folder comes back with the next :meth:`add` of that folder.
+        A photo that is still in a photo folder comes back with the next :meth:`sync`, unless that whole
+        folder is taken out: then ``sync`` leaves it alone until it is added again.
 
         Raises:
-            UsageError: no photo of the index is at, or below, one of ``paths``.
+            UsageError: no photo or photo folder of the index is at, or below, one of ``paths``.
             IndexBusy: another process is writing.
         """
         with self._writing() as index:
@@ -305,13 +306,19 @@ class Index(Browsable, TidyIndex):
                 name: durable.size_of(self._directory.store / name)
                 for name in ("vectors", "pixels", "thumbnails", "chroma")
             },
-            roots=self._directory.roots(self._settings),
+            roots=self.roots(),
             dead=dead_bytes(self._directory, self._reading()),
         )
 
     def roots(self) -> list[str]:
-        """The photo folders, absolute, as of now."""
-        return self._directory.roots(self._directory.settings())
+        """The photo folders, absolute, as of now: those that ``sync`` walks, and those of other photos."""
+        settings, catalog = self._directory.settings(), self._reading()
+        roots = enumerate(self._directory.roots(settings))
+        return [root for n, root in roots if n not in settings.unwalked or catalog.holds(n)]
+
+    def walked_roots(self) -> list[str]:
+        """The photo folders that ``sync`` walks, as of now, and that uploads may be added to."""
+        return [*self._directory.walked(self._directory.settings())]
 
     def failed(self) -> Iterator[Skipped]:
         """The photos that could not be used, with reason and remedy."""

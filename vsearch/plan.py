@@ -47,8 +47,12 @@ def needs_reading(file: FileStat, known: Photo | None, *, retry_failed: bool = F
     if known is None or differs(file, known.file) or is_bare(known):
         return True
     # Bytes that could not even be read (a disk that hiccuped) are tried again each time, others never.
-    refused = is_other_picture(file.path) or file.size > LARGEST
-    return known.state == "failed" and (retry_failed or (known.sha256 is None and not refused))
+    return known.state == "failed" and (retry_failed or (known.sha256 is None and not is_refused(file)))
+
+
+def is_refused(file: FileStat) -> bool:
+    """Whether ``file`` is refused unread, for its format or its size."""
+    return is_other_picture(file.path) or file.size > LARGEST
 
 
 def is_bare(photo: Photo) -> bool:

@@ -24,6 +24,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Self
 
+from vsearch import files
 from vsearch.catalog import Catalog, Sizes
 from vsearch.encoders import Bundle, Encoder, devices
 from vsearch.errors import PhotoError, UsageError, VsearchError
@@ -180,7 +181,7 @@ class _Team:
             return self._worker().read(_Task([job], known))[0]
         except _Crash:
             self._dismiss()
-            return Reading(job, failure=PhotoError(job.path, _CRASHED, _CRASH_REMEDY))
+            return _crashed(job)
 
     def _worker(self) -> _Worker:
         worker: _Worker | None = getattr(self._mine, "worker", None)
@@ -199,6 +200,14 @@ class _Team:
                 "a process that read photos was killed, perhaps because memory ran out; what was committed "
                 f"is kept: run the same command with {VARIABLE} at less than {len(self._all) + 1}"
             )
+
+
+def _crashed(job: Job) -> Reading:
+    try:
+        digest = files.sha256(job.path)
+    except PhotoError as failure:
+        return Reading(job, failure=failure.bare())
+    return Reading(job, digest, failure=PhotoError(job.path, _CRASHED, _CRASH_REMEDY))
 
 
 class _Crash(Exception):

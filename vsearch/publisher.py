@@ -8,7 +8,7 @@ from itertools import groupby
 from vsearch.catalog import Catalog
 from vsearch.collection import Batch, Changes, Description, Metadata, batches_of
 from vsearch.directory import IndexDirectory
-from vsearch.errors import EncoderMismatch, IndexDamaged
+from vsearch.errors import EncoderMismatch, IndexDamaged, StorageError
 from vsearch.ingest import batched
 from vsearch.published import generations_of
 from vsearch.records import Photo
@@ -73,8 +73,8 @@ class Publisher:
     def _base(self) -> tuple[int, int, int]:
         """The generation to start from, the sequence it covers and its count; zeros for none.
 
-        One that is damaged, older than the newest published, of another catalog, or in another place is
-        not built upon but replaced: what it covers cannot be told from the catalog's sequences.
+        One that is damaged, unreadable, older than the newest published, of another catalog, or in another
+        place is not built upon but replaced: what it covers cannot be told from the catalog's sequences.
         """
         settings, generations = self._settings, self._generations
         ours = (settings.encoder, settings.metric, self._catalog.identity(), generations.url)
@@ -86,7 +86,7 @@ class Publisher:
             if (manifest.fingerprint, manifest.metric, manifest.catalog, manifest.server) != ours:
                 return 0, 0, 0
             generations.verify(number)
-        except IndexDamaged:
+        except (IndexDamaged, StorageError):
             return 0, 0, 0
         return number, manifest.sequence, manifest.count
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow, photo_from_json
 from vsearch.collection import server_of
+from vsearch.committer import sweep, sweep_unfinished
 from vsearch.directory import KINDS, IndexDirectory, place, stores_in
 from vsearch.encoders import Bundle, catalogue
 from vsearch.errors import IndexDamaged, IndexNotFound, PhotoError, StorageError, VsearchError
@@ -43,8 +44,11 @@ def rebuild(path: str | os.PathLike[str] | None = None) -> RebuildReport:
     with directory.writing():
         mending = _Mending(directory)
         settings = mending.settings()
+        sweep_unfinished(directory)
         mending.encoder(settings)
         with mending.catalog(settings) as catalog:
+            if "catalog.sqlite" not in mending.restored:  # one made anew lacks what is not readable now
+                sweep(directory, catalog)
             lost = mending.drop_lost(catalog, settings)
             dimension = Bundle(directory.encoder).specification.dimension
             Publisher(directory, settings, catalog, dimension).publish_anew()
@@ -129,6 +133,8 @@ class _Mending:
             if Bundle(self._directory.encoder).fingerprint == settings.encoder:
                 return
             why = "it is another encoder's"
+        except StorageError:
+            raise  # a permission is no damage
         except VsearchError as error:
             why = str(error)
         for info in catalogue.available():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
@@ -25,7 +25,8 @@ class Settings:
         roots: photo folders; ``..`` and the like are relative to the index directory, so that an
             index inside its photo folder moves with it.
         chroma_url: the Chroma server that holds the collection, or ``None`` for the embedded one.
-        unwalked: numbers of roots that hold single photos, named one by one; ``sync`` looks at those alone.
+        unwalked: numbers of roots that ``sync`` does not walk: it looks at photos alone that were named one
+            by one, or the folder was taken out.  Numbers never change, since photos refer to them.
         store: the folder of the store, relative to the index directory: ``""``, then ``store-000001`` ...
     """
 
@@ -43,6 +44,10 @@ class Settings:
     def store_number(self) -> int:
         """0 for the index directory itself."""
         return int(self.store.rpartition("-")[2] or 0)
+
+    def leaving(self, numbers: Iterable[int]) -> Settings:
+        """These settings, by which the roots with these numbers are walked no more."""
+        return replace(self, unwalked=tuple(sorted({*self.unwalked, *numbers})))
 
     def checked(self) -> Settings:
         """These settings, as a person gave them.

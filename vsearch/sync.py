@@ -16,7 +16,7 @@ from vsearch.ingest import Job, batched
 from vsearch.plan import Fate, is_bare, judge, may_remove
 from vsearch.processes import ProcessReaders
 from vsearch.records import FileStat, Photo, Planned, PlannedChange, Skipped, SyncReport
-from vsearch.updates import Counter, OnProgress, Run, Writable, finish, is_excluded
+from vsearch.updates import Counter, OnProgress, Run, Writable, finish, is_excluded, write_settings
 
 _PAGE = 500
 
@@ -75,6 +75,8 @@ class Sync:
         counter = Counter(self._tally, scan.count_unread(), on_progress)
         self._run.read((Job(file, known) for file, known in scan.unread()), counter)
         self._remove(scan)
+        if self._prune:
+            self._leave_absent()
         finish(self._index)
         return self._tally.report()
 
@@ -184,17 +186,26 @@ class Sync:
             with self._index.catalog.change() as change:
                 change.note("withheld", json.dumps(withheld))
 
+    def _leave_absent(self) -> None:
+        """Walk roots no more that are not there, and of which no photo is left."""
+        index = self._index
+        absent = [
+            number
+            for root, number in index.directory.walked(index.settings).items()
+            if not (os.path.isdir(root) or root in self._sight.hidden or index.catalog.holds(number))
+        ]
+        if absent:
+            write_settings(index, index.settings.leaving(absent))
+
     def _planned(self, scan: Scan, file: FileStat, known: Photo | None, moved: set[int]) -> Iterator[Planned]:
         path = _path(file)
         if files.is_other_picture(path):
             return  # never read: sync lists it as skipped
         if known is not None:
-            if (
-                file.size != known.file.size
-                or _digest(path) != known.sha256
-                or known.state == "failed"
-                or is_bare(known)
-            ):
+            is_other = file.size != known.file.size
+            if not is_other and (digest := _digest(path)) is not None:
+                is_other = digest != known.sha256 or known.state == "failed" or is_bare(known)
+            if is_other:
                 yield Planned("update", path)
             return
         origin = None

@@ -106,18 +106,28 @@ def finish(index: Writable) -> None:
 def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncReport:
     """Take the photos at, and below, ``paths`` out of the index; no file is touched.
 
+    A root at, or below, one of them is walked no more, unless the walk of another comes across it anyway.
+
     Raises:
-        UsageError: the index has no photo at one of them.
+        UsageError: the index has neither a photo nor a root at one of them.
     """
     tally = Tally()
     sweep(index.directory, index.catalog)
     ids: dict[int, None] = {}
+    walked = index.directory.walked(index.settings)
+    taken: set[str] = set()
     for path in paths:
         files.refuse_no_path(path)
         found = dict.fromkeys(_ids_below(index.catalog, os.fspath(path)))
-        if not found:
+        places = files.places(path)
+        roots = {root for root in walked if any(map(Path(root).is_relative_to, places))}
+        if not (found or roots):
             raise UsageError(f"{os.fspath(path)}: the index has no photo there; see `vsearch status`")
         ids.update(found)
+        taken |= roots
+    left = [walked[root] for root in taken if not any(map(Path(root).is_relative_to, walked.keys() - taken))]
+    if left:
+        write_settings(index, index.settings.leaving(left))
     with index.catalog.change() as change:
         change.remove(ids)
     tally.counts["removed"] = len(ids)
@@ -327,8 +337,8 @@ def _source(path: str | os.PathLike[str]) -> Source:
 def _refuse_excluded(index: Writable, sources: Iterable[Source]) -> None:
     """A photo that walks leave out would go again with the next ``sync``."""
     settings = index.settings
-    for number, root in enumerate(index.directory.roots(settings)):
-        for folder, name in sources if number not in settings.unwalked else ():
+    for root in index.directory.walked(settings):
+        for folder, name in sources:
             path = files.absolute(folder, name or "")
             relative = os.path.relpath(path, root)
             if name is None or not Path(path).is_relative_to(root) or not files.is_walked(relative):
@@ -349,7 +359,7 @@ def _with_roots(index: Writable, wanted: Iterable[Source]) -> Writable:
     settings = index.settings
     for root, name in wanted:
         known = index.directory.roots(settings)
-        walked = [r for number, r in enumerate(known) if number not in settings.unwalked]
+        walked = index.directory.walked(settings)
         if any(Path(root).is_relative_to(r) for r in (walked if name is None else known)):
             continue
         if root in known:
@@ -357,7 +367,7 @@ def _with_roots(index: Writable, wanted: Iterable[Source]) -> Writable:
             continue
         settings = index.directory.with_root(settings, root)
         if name is not None:
-            settings = replace(settings, unwalked=(*settings.unwalked, len(known)))
+            settings = settings.leaving([len(known)])
     if settings != index.settings:
         write_settings(index, settings)
     return replace(index, settings=settings)

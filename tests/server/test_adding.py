@@ -51,6 +51,20 @@ def test_the_folder_must_be_chosen_among_several(index: vsearch.Index, tmp_path:
         assert len(list((other / "vsearch uploads").rglob("*.png"))) == 1
 
 
+def test_folders_of_single_photos_take_no_uploads(index: vsearch.Index, photos: Path, tmp_path: Path) -> None:
+    lone = album.write(tmp_path / "lone" / "x.png", 60)
+    index.add(lone)
+    new = album.write(tmp_path / "new.png", 61)
+    with Server(index.path, "--allow-add") as server, vsearch.connect(server.url) as client:
+        with server.http() as http:
+            assert http.get("/api/v1/server").json()["roots"] == [str(photos)]
+        with pytest.raises(vsearch.UsageError, match=f"must be one of {photos}$"):
+            client.add(new, root="lone")
+        assert client.add(new).added == 1
+        assert sorted(client.status().roots) == sorted([str(photos), str(lone.parent)])
+    assert list(lone.parent.iterdir()) == [lone]
+
+
 def test_a_client_of_a_server_that_takes_nothing(index: vsearch.Index, tmp_path: Path) -> None:
     new = album.write(tmp_path / "new.png", 62)
     with (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
+from vsearch import durable
 from vsearch.errors import IndexDamaged, StorageError
 
 
@@ -13,6 +15,8 @@ def explained(path: Path, error: sqlite3.DatabaseError) -> IndexDamaged | Storag
     reason = str(error)
     if not isinstance(error, sqlite3.OperationalError) or "no such" in reason or "malformed" in reason:
         return damaged(path, reason)
+    if "unable to open" in reason and path.exists() and not os.access(path, os.R_OK):
+        return durable.not_readable(path)
     if "readonly" in reason:
         reason = "a killed run left a change half made, and this user may not mend it"
         return StorageError(

@@ -193,6 +193,10 @@ class Catalog:
         within = "root = ? AND path >= CAST(? AS TEXT) AND path < CAST(? AS TEXT)"
         return self._paged(within, self._root(root), low, high)
 
+    def holds(self, root: int) -> bool:
+        """Whether there is a photo, ready or failed, under the root of this number."""
+        return self._one("root = ?", root) is not None
+
     def changed_since(self, sequence: int) -> Iterator[Photo]:
         """Ready photos that changed after ``sequence``, by vector location for sequential reading."""
         return self._many("state = 'ready' AND sequence > ? ORDER BY vector_segment, vector_row", sequence)
@@ -228,12 +232,9 @@ class Catalog:
 
     def segments(self, kind: SegmentKind) -> list[SegmentRow]:
         """The segments of one kind that exist, by number."""
+        query = "SELECT kind, number, rows, sha256 FROM segments WHERE kind = ? ORDER BY number"
         with self._errors():
-            found = self._db.execute(
-                "SELECT kind, number, rows, sha256 FROM segments WHERE kind = ? ORDER BY number",
-                (kind,),
-            ).fetchall()
-        return [SegmentRow(*row) for row in found]
+            return [SegmentRow(*row) for row in self._db.execute(query, (kind,))]
 
     def live_rows(self) -> dict[int, int]:
         """How many rows of each vectors segment photos count on; segments without any are left out."""

@@ -173,6 +173,8 @@ def remove(
 ) -> None:
     """Take photos out of the index. No file is touched.
 
+    They come back with the next sync, unless their whole photo folder is named: that is no longer synced.
+
     Example:
 
       vsearch remove ~/Photos/screenshots
@@ -246,8 +248,9 @@ def run_and_report(
 ) -> None:
     """Do ``action`` under a progress bar titled ``title``, and print what came of it."""
     from vsearch.cli.progress import progress_bar
-    from vsearch.render.text import print_skipped, report_text
+    from vsearch.render.text import print_skipped, printable, report_text
 
+    walked = index.walked_roots()
     with progress_bar(title) as show:
         report = action(show)
     print_skipped(report.skipped, remembered=True)
@@ -261,5 +264,7 @@ def run_and_report(
             "`vsearch sync --prune` takes them out",
             file=sys.stderr,
         )
+    for root in sorted({*walked}.difference(index.walked_roots())):
+        print(f"{printable(root)} is no longer synced, until `vsearch add` names it again", file=sys.stderr)
     if strict and report.skipped:
         raise typer.Exit(SKIPPED)

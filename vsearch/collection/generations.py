@@ -13,7 +13,7 @@ from typing import ClassVar
 from vsearch import durable
 from vsearch.collection.chroma import Collection, HnswParameters
 from vsearch.collection.filling import Changes
-from vsearch.errors import CollectionError, IndexDamaged
+from vsearch.errors import CollectionError, IndexDamaged, StorageError
 from vsearch.records import Metric
 
 MANIFEST = "generation.json"
@@ -164,11 +164,14 @@ class Generations:
 
         Raises:
             IndexDamaged: CURRENT is not a number.
+            StorageError: this user may not read it.
         """
         try:
             number = int(self._current_file.read_text("ascii"))
         except FileNotFoundError:
             return 0
+        except PermissionError as error:
+            raise durable.not_readable(self._current_file) from error
         except (ValueError, OSError) as error:
             raise self._bad_current("it does not hold a number") from error
         if number < 1:
@@ -184,10 +187,13 @@ class Generations:
 
         Raises:
             IndexDamaged: it cannot be read, or a file is missing or has another size than when published.
+            StorageError: this user may not read it.
         """
         folder = self.folder(number)
         try:
             manifest = Manifest(**durable.unsealed((folder / MANIFEST).read_bytes()))
+        except PermissionError as error:
+            raise durable.not_readable(folder / MANIFEST) from error
         except OSError as error:
             raise damaged(folder, f"its {MANIFEST} cannot be read") from error
         except (ValueError, TypeError) as error:
@@ -292,14 +298,14 @@ class Generations:
         """Those that can be read."""
         found = []
         for number in self._numbers():
-            with contextlib.suppress(IndexDamaged):
+            with contextlib.suppress(IndexDamaged, StorageError):
                 found.append(self.manifest(number))
         return found
 
     def _current_or_zero(self) -> int:
         try:
             return self.current()
-        except IndexDamaged:
+        except (IndexDamaged, StorageError):
             return 0
 
     def _numbers(self) -> list[int]:
@@ -321,6 +327,8 @@ def damaged(place: str | os.PathLike[str], why: str) -> IndexDamaged:
 def _share(folder: Path) -> int | None:
     try:
         return durable.share(folder / MANIFEST)
+    except PermissionError as error:
+        raise durable.not_readable(folder / MANIFEST) from error
     except OSError as error:
         raise damaged(folder, f"its {MANIFEST} cannot be read") from error
 

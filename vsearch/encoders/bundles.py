@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -34,10 +35,13 @@ class Bundle:
     Raises:
         EncoderError: something is missing or wrong; the message says what and how to mend it.
         VersionMismatch: another format version wrote it.
+        StorageError: this user may not read it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+            raise durable.not_readable(folder)
         self.has_text = clip.is_clip(folder) and (folder / clip.TEXTUAL).is_file()
         self.graph = folder / (clip.VISUAL if clip.is_clip(folder) else GRAPH)
         text = self._text()
@@ -102,8 +106,10 @@ def _read(path: Path) -> bytes:
             "name a bundled encoder (`vsearch encoders`), a folder with "
             f"{SPECIFICATION} and {GRAPH}, or a CLIP folder as Immich publishes them"
         ) from error
+    except PermissionError as error:
+        raise durable.not_readable(path) from error
     except OSError as error:
-        raise EncoderError(f"cannot read {path}: {error.strerror}") from error
+        raise EncoderError(f"cannot read {path}: {error.strerror}; check the disk") from error
 
 
 def _parse(path: Path, text: bytes) -> Specification:

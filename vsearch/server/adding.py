@@ -22,6 +22,7 @@ from vsearch.index import Index
 from vsearch.updates import Progress
 
 FOLDER = "vsearch uploads"
+NO_FOLDER = "the index has no photo folder to save uploads under; `vsearch add FOLDER` gives it one"
 _MOST_AT_ONCE = 256
 _BUSY_SECONDS = 0.5
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "JPEG2000": "jp2", "TIFF": "tif", "HEIF": "heic"}
@@ -62,7 +63,7 @@ class Adder:
 
     def start(self) -> None:
         """Start, with what an earlier server saved and did not come to index."""
-        left = [Path(root, FOLDER) for root in self._index.status().roots]
+        left = [Path(root, FOLDER) for root in self._index.walked_roots()]
         left = [folder for folder in left if any(folder.glob("*/*"))]
         if left:
             self._submit(left)
@@ -165,6 +166,8 @@ def root_of(roots: Sequence[str], wanted: str | None) -> str:
     if wanted is None and len(roots) == 1:
         return roots[0]
     found = [root for root in roots if wanted in (root, os.path.basename(root))]
+    if not roots:
+        raise UsageError(NO_FOLDER)
     if len(found) != 1:
         raise UsageError(f"choose the photo folder with root; it must be one of {', '.join(roots)}")
     return found[0]

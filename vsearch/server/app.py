@@ -12,7 +12,7 @@ import vsearch
 from vsearch.errors import UsageError
 from vsearch.index import Index
 from vsearch.server import problems, schemas
-from vsearch.server.adding import Adder
+from vsearch.server.adding import NO_FOLDER, Adder
 from vsearch.server.answers import Answers
 from vsearch.server.maps import Maps
 from vsearch.server.metrics import Measured, Metrics
@@ -59,10 +59,8 @@ def create_app(index: Index, options: Options) -> FastAPI:
 
 
 def _service(index: Index, options: Options) -> Service:
-    if options.allow_add and not index.status().roots:
-        raise UsageError(
-            "the index has no photo folder to save uploads under; `vsearch add FOLDER` gives it one"
-        )
+    if options.allow_add and not index.walked_roots():
+        raise UsageError(NO_FOLDER)
     metrics = Metrics()
     return Service(
         options=options,

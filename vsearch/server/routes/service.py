@@ -37,7 +37,7 @@ async def status(service: Served) -> Response:
 async def server(service: Served) -> Response:
     """What this server can do, and how far its writer is."""
     options = service.options
-    cameras, text, roots = await service.read(lambda i: (i.cameras(), i.has_text(), i.roots()))
+    cameras, text, roots = await service.read(lambda i: (i.cameras(), i.has_text(), i.walked_roots()))
     return json_response(
         {
             "version": vsearch.__version__,
@@ -66,7 +66,7 @@ async def add(
     service: Served,
     file: Annotated[list[UploadFile], File(max_length=_MOST_FILES)],
     root: Annotated[
-        str | None, Form(description="The photo folder to save under: a root of the index, or its last name.")
+        str | None, Form(description="The photo folder to save under: one of `roots`, or its last name.")
     ] = None,
 ) -> Response:
     """Save photos in a photo folder and index them; answered when a published generation has them."""
@@ -75,7 +75,7 @@ async def add(
         raise Problem(403, "adding-off", "this server takes no photos; --allow-add lets it")
     started = time.monotonic()
     pictures = [await upload.read() for upload in file]
-    folder = root_of(await service.read(Index.roots), root)
+    folder = root_of(await service.read(Index.walked_roots), root)
     names = [upload.filename or "upload" for upload in file]
     paths, skipped = await service.decode(lambda _: _saved(adder, folder, names, pictures))
     if not paths:
