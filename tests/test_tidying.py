@@ -290,10 +290,11 @@ def test_photos_below_the_folder_to_move_to_are_not_called_protected(run_family:
 def test_a_link_to_a_folder_leads_to_what_is_protected_and_moved_aside(
     command: Run, toy_encoder: Path, tmp_path: Path
 ) -> None:
-    """The walk comes across the files by way of ``a_link``, and the index knows them by that name."""
-    album, masters = tmp_path / "album", tmp_path / "album" / "masters"
-    masters.mkdir(parents=True)
-    (album / "a_link").symlink_to("masters")
+    """The walk comes across the files by way of ``a_link`` alone, and the index knows them by that name."""
+    album, masters = tmp_path / "album", tmp_path / "masters"
+    album.mkdir()
+    masters.mkdir()
+    (album / "a_link").symlink_to(masters)
     photo("chelsea").resize((226, 150)).save(masters / "small.jpg")
     photo("chelsea").save(album / "large.png")
     with vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder) as index:
@@ -303,7 +304,7 @@ def test_a_link_to_a_folder_leads_to_what_is_protected_and_moved_aside(
         assert f"{album / 'a_link' / 'small.jpg'}: " in command(*asked, *options).stderr.decode()
     kept_there = command(*asked, masters, "--keep", "path:small.jpg")
     assert b"in the folder to move to" in kept_there.stderr
-    assert names(album) == {"masters/small.jpg", "large.png"}
+    assert (masters / "small.jpg").exists() and (album / "large.png").exists()
 
 
 def test_pages_and_frames_that_were_not_compared_stay(toy_encoder: Path, tmp_path: Path) -> None:
