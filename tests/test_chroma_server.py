@@ -16,7 +16,7 @@ import vsearch
 from tests import album, safety, toy
 from tests.chroma import ChromaProcess
 from tests.conftest import Run
-from vsearch.collection import ChromaServer
+from vsearch.collection import ChromaServer, server_url
 
 Make = Callable[[Path, Path, str | None], vsearch.Index]
 
@@ -212,6 +212,7 @@ def test_the_index_remembers_moves_and_comes_back(
         ("localhost:8000", "is named like http://localhost:8000"),
         ("ftp://localhost", "is named like"),
         ("http://localhost:port", "is named like"),
+        ("http://local host:8000", "is named like"),
         ("http://user:secret@localhost:8000", "leave user and password out"),
     ],
 )
@@ -222,6 +223,12 @@ def test_an_address_that_is_none(
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert why.encode() in done.stderr
     assert not (tmp_path / "index").exists()
+
+
+def test_a_scheme_in_capitals(chroma_server: ChromaProcess, photos: Path, make: Make) -> None:
+    assert server_url("HTTPS://photos.example/chroma/ ") == "https://photos.example/chroma"
+    url = chroma_server.url
+    assert make(photos / "index", photos, url.replace("http", "HTTP")).status().generation == 1
 
 
 class Proxy(ThreadingHTTPServer):

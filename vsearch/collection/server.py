@@ -38,25 +38,25 @@ _HOME = "vsearch_home"  # in a collection's metadata: the folder of the generati
 def server_url(given: str) -> str:
     """The URL of a Chroma server as an index remembers it.
 
-    >>> server_url("http://localhost:8000/")
+    >>> server_url("HTTP://localhost:8000/ ")
     'http://localhost:8000'
 
     Raises:
         UsageError: it is none, or one with a secret that would be written down.
     """
     try:
-        parts = urlsplit(given)
+        parts = urlsplit(given.strip())
         whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         whole = False
-    if not whole or parts.query or parts.fragment:
+    if not whole or any(map(str.isspace, given.strip())) or parts.query or parts.fragment:
         raise UsageError(f"a Chroma server is named like http://localhost:8000; received {given!r}")
     if parts.username is not None or parts.password is not None:
         raise UsageError(
             f"the address of a Chroma server is kept in the index, so leave user and password out of it; "
             f"set {TOKEN_VARIABLE} to send a token"
         )
-    return given.rstrip("/")
+    return parts.geturl().rstrip("/")  # its scheme in lower case
 
 
 class ChromaServer:
@@ -69,7 +69,7 @@ class ChromaServer:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._is_tls = url.startswith("https:")
+        self._is_tls = urlsplit(url).scheme == "https"
 
     def check(self) -> None:
         """Ask for a sign of life, since Chroma's own client waits for ever for one.
