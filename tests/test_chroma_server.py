@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
+import numpy as np
 import pytest
 
 import vsearch
 from tests import album, safety, toy
-from tests.chroma import ChromaProcess
+from tests.chroma import ChromaProcess, Truth, proxied
 from tests.conftest import Run
-from vsearch.collection import ChromaServer, server_url
+from vsearch.collection import (
+    Batch,
+    ChromaServer,
+    Description,
+    HnswParameters,
+    generations_at,
+    server_url,
+)
 
 Make = Callable[[Path, Path, str | None], vsearch.Index]
 
@@ -231,46 +236,6 @@ def test_a_scheme_in_capitals(chroma_server: ChromaProcess, photos: Path, make: 
     assert make(photos / "index", photos, url.replace("http", "HTTP")).status().generation == 1
 
 
-class Proxy(ThreadingHTTPServer):
-    """A reverse proxy that lets nobody through without the token."""
-
-    def __init__(self, target: str, token: str) -> None:
-        self.target, self.token = target, token
-        self.seen: list[str | None] = []
-        super().__init__(("127.0.0.1", 0), _Forward)
-
-
-class _Forward(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def _forward(self) -> None:
-        assert isinstance(self.server, Proxy)
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        given = self.headers.get("Authorization")
-        self.server.seen.append(given)
-        if given != f"Bearer {self.server.token}":
-            self._answer(401, b"who are you?", "text/plain")
-            return
-        address = self.server.target + self.path.removeprefix("/chroma")
-        with httpx.Client(trust_env=False, timeout=60) as client:
-            done = client.request(
-                self.command, address, content=body, headers={"Content-Type": "application/json"}
-            )
-        self._answer(done.status_code, done.content, done.headers["Content-Type"])
-
-    do_GET = do_POST = do_DELETE = do_PUT = _forward
-
-    def _answer(self, status: int, body: bytes, kind: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 def test_the_token_reaches_a_reverse_proxy(
     chroma_server: ChromaProcess,
     photos: Path,
@@ -279,22 +244,52 @@ def test_the_token_reaches_a_reverse_proxy(
     make: Make,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with Proxy(chroma_server.url, "open-sesame") as proxy:
-        threading.Thread(target=proxy.serve_forever).start()
-        url = f"http://127.0.0.1:{proxy.server_port}/chroma"
-        try:
-            with pytest.raises(vsearch.CollectionError, match=r"refused: 401 .* VSEARCH_CHROMA_TOKEN"):
-                vsearch.Index.create(tmp_path / "index", encoder=toy_encoder, chroma=url)
-            monkeypatch.setenv("VSEARCH_CHROMA_TOKEN", "open-sesame")
-            proxy.seen.clear()
-            index = make(tmp_path / "index", photos, url)
-            photo = photos / "day0/photo000.png"
-            assert first(index, photo) == str(photo)
-            index.close()
-            assert set(proxy.seen) == {"Bearer open-sesame"}
-            assert "open-sesame" not in (index.path / "index.json").read_text()
-        finally:
-            proxy.shutdown()
+    with proxied(chroma_server.url, token="open-sesame") as proxy:
+        with pytest.raises(vsearch.CollectionError, match=r"refused: 401 .* VSEARCH_CHROMA_TOKEN"):
+            vsearch.Index.create(tmp_path / "index", encoder=toy_encoder, chroma=proxy.url)
+        monkeypatch.setenv("VSEARCH_CHROMA_TOKEN", "open-sesame")
+        proxy.seen.clear()
+        index = make(tmp_path / "index", photos, proxy.url)
+        photo = photos / "day0/photo000.png"
+        assert first(index, photo) == str(photo)
+        index.close()
+        assert set(proxy.seen) == {"Bearer open-sesame"}
+        assert "open-sesame" not in (index.path / "index.json").read_text()
+
+
+def test_a_publishing_that_fails_leaves_nothing_on_the_server(
+    chroma_server: ChromaProcess, photos: Path, tmp_path: Path, make: Make
+) -> None:
+    with proxied(chroma_server.url) as proxy:
+        index = make(tmp_path / "index", photos, proxy.url)
+        album.write(photos / "day0/new.png", 73)
+        proxy.limit = 2000
+        with pytest.raises(vsearch.CollectionError, match=r"refused: 413 .*; let the proxy .* 8m") as caught:
+            index.sync()
+        assert "<" not in str(caught.value)
+        assert held(chroma_server, index) == {1: 12}
+        done = safety.run(
+            "sync", "--index", index.path, variables={"VSEARCH_TEST_FAULT": "generation-copied"}
+        )
+        assert safety.killed(done) and len(held(chroma_server, index)) == 2
+        with pytest.raises(vsearch.CollectionError, match="413"):  # it cleared up before it began
+            index.sync()
+        assert held(chroma_server, index) == {1: 12}
+
+
+def test_large_collections_pass_a_proxy_with_the_usual_limit(
+    chroma_server: ChromaProcess, tmp_path: Path
+) -> None:
+    truth = Truth()
+    (tmp_path / "chroma").mkdir()
+    vectors = np.random.default_rng(0).standard_normal((1024, 256), dtype=np.float32)
+    truth.put(Batch([str(n) for n in range(1024)], vectors, [{"path": 100 * "p"}] * 1024))
+    described = Description(1, 256, "cosine", "f", truth.identity, HnswParameters(8, 4, 8))
+    with proxied(chroma_server.url, limit=2**20) as proxy:
+        generations = generations_at(tmp_path / "chroma", tmp_path / "CURRENT", proxy.url)
+        number = generations.publish(truth.since, described, base=0)
+        with generations.open(number) as collection:
+            assert collection.count() == 1024
 
 
 def test_a_token_that_no_header_can_hold_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ hosted Chroma), and what it sends back is not the truth.  So publishing costs in
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -22,16 +23,19 @@ from vsearch.collection.chroma import (
     import_chromadb,
     quiet,
 )
-from vsearch.collection.filling import configured, threshold_of, upsert
+from vsearch.collection.filling import Batch, configured, threshold_of, upsert
 from vsearch.collection.generations import MANIFEST, Base, Description, Manifest, Place, Source
 from vsearch.errors import CollectionError, IndexDamaged, UsageError, VsearchError
 
 if TYPE_CHECKING:
+    import httpx
     from chromadb.api.client import Client
 
 TOKEN_VARIABLE = "VSEARCH_CHROMA_TOKEN"
 _PAGE = 100  # collections listed at once
 _PATIENCE = 10.0  # seconds for a sign of life
+# What a request may have for a body: nginx lets 1 MiB pass by default.  To send more at once is no faster.
+_REQUEST_BYTES = 768 * 2**10
 _HOME = "vsearch_home"  # in a collection's metadata: the folder of the generations that it belongs to
 
 
@@ -133,7 +137,21 @@ class ChromaServer:
             return CollectionError(
                 f"the Chroma server {self.url} cannot be reached: {what}; start it and try again"
             )
+        if isinstance(error.__context__, httpx.HTTPStatusError):  # of which Chroma's client tells the text
+            return self._answered(error.__context__.response, reason)
         return self._refusal(reason)
+
+    def _answered(self, answer: httpx.Response, said: str) -> CollectionError:
+        import httpx
+
+        status = f"{answer.status_code} {answer.reason_phrase}"
+        if answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+            return CollectionError(
+                f"the Chroma server {self.url} refused: {status}; let the proxy before it take larger "
+                "requests, 8 MiB say (nginx: client_max_body_size 8m)"
+            )
+        is_page = "html" in answer.headers.get("content-type", "")
+        return self._refusal(status if is_page or not answer.text else said)
 
     def _refusal(self, reason: str) -> CollectionError:
         return CollectionError(
@@ -211,7 +229,8 @@ class OnServer(Place):
             )
             durable.step("generation-copied")
             for batch in changes.batches:
-                upsert(photos, batch)
+                for part in _requests(batch):
+                    upsert(photos, part)
                 durable.step("generation-upserted")
             count = photos.count()
         durable.step("generation-persisted")
@@ -243,6 +262,13 @@ class OnServer(Place):
                 if ours and _may_drop(photos.metadata, home):
                     client.delete_collection(photos.name)
                     durable.step("collection-dropped")
+
+
+def _requests(batch: Batch) -> Iterator[Batch]:
+    """The same rows in parts, each small enough for one request: vectors in base64, metadata in JSON."""
+    row = batch.vectors[:1].nbytes * 4 // 3 + max(len(json.dumps(fields)) for fields in batch.metadatas)
+    rows = max(1, _REQUEST_BYTES // row)
+    return (batch[start : start + rows] for start in range(0, len(batch), rows))
 
 
 def _may_drop(metadata: dict[str, Any] | None, home: Path) -> bool:
