@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -149,12 +150,31 @@ def test_a_server_that_is_down(
     assert f"the Chroma server {server.url} cannot be reached".encode() in done.stderr
     assert command("check", "--index", index.path).returncode == 2
     assert (index.status().photos, index.status().pending) == (13, 1)  # what was encoded is kept
+    with pytest.raises(vsearch.CollectionError, match="changed is kept, and `vsearch sync` publishes it"):
+        index.remove(photos / "day1/photo001.jpg")
     server.start()
+    assert index.sync().added == 1  # it is there again, since its file still is
+    assert held(server, index) == {1: 12, 2: 13}
     assert index.sync().unchanged == 13
     assert first(index, photo) == str(photo)
     with pytest.raises(vsearch.CollectionError, match="cannot be reached"):
         vsearch.Index.create(tmp_path / "other", encoder=toy_encoder, chroma="http://127.0.0.1:9")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_server_that_hangs_is_asked_once(
+    server: ChromaProcess, photos: Path, tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make(tmp_path / "index", photos, server.url)
+    server.stop()
+    monkeypatch.setattr("vsearch.collection.server._PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", server.port)) as silent:
+        with pytest.raises(vsearch.CollectionError, match="did not answer in time; start it"):
+            index.query(photos / "day0/photo000.png")
+        silent.accept()[0].close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_a_server_that_was_wiped(server: ChromaProcess, photos: Path, tmp_path: Path, make: Make) -> None:

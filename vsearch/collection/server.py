@@ -39,6 +39,10 @@ _REQUEST_BYTES = 768 * 2**10
 _HOME = "vsearch_home"  # in a collection's metadata: the folder of the generations that it belongs to
 
 
+class Unreachable(CollectionError):
+    """No server answers: whoever asks again at once waits once more for nothing."""
+
+
 def server_url(given: str) -> str:
     """The URL of a Chroma server as an index remembers it.
 
@@ -79,7 +83,8 @@ class ChromaServer:
         """Ask for a sign of life, since Chroma's own client waits for ever for one.
 
         Raises:
-            CollectionError: it does not answer, or something else does.
+            Unreachable: it does not answer.
+            CollectionError: something else does.
         """
         import httpx  # a dependency of chromadb's client
 
@@ -134,8 +139,10 @@ class ChromaServer:
             return self.gone(reason)
         if isinstance(error, httpx.TransportError):
             what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else reason
-            return CollectionError(
-                f"the Chroma server {self.url} cannot be reached: {what}; start it and try again"
+            is_away = isinstance(error, httpx.ConnectError | httpx.TimeoutException)  # not: it hung up
+            return (Unreachable if is_away else CollectionError)(
+                f"the Chroma server {self.url} cannot be reached: {what}; "
+                "start it, or see that the address is right"
             )
         if isinstance(error.__context__, httpx.HTTPStatusError):  # of which Chroma's client tells the text
             return self._answered(error.__context__.response, reason)
@@ -237,7 +244,7 @@ class OnServer(Place):
         if count != changes.count:
             raise CollectionError(
                 f"the Chroma server {self.url} took {count:,} of {changes.count:,} photos; "
-                "run the same command again"
+                "see what its log says"
             )
         return Manifest(
             sequence=d.sequence,
