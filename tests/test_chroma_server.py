@@ -136,6 +136,21 @@ def test_a_copy_of_an_index_leaves_the_original_alone(
     assert first(original, photos / "day0/photo000.png") == str(photos / "day0/photo000.png")
 
 
+def test_a_copy_of_an_index_that_went_on_fills_its_own(
+    chroma_server: ChromaProcess, photos: Path, tmp_path: Path, make: Make
+) -> None:
+    original, photo = make(tmp_path / "original", photos, chroma_server.url), photos / "day0/photo000.png"
+    shutil.copytree(original.path, tmp_path / "copy")
+    for n in range(2):
+        original.add(album.write(tmp_path / f"extra/{n}.png", 90 + n))
+    with vsearch.Index.open(tmp_path / "copy") as copy:
+        with pytest.raises(vsearch.IndexDamaged, match="or this index is a copy of one that has gone on"):
+            copy.query(photo)
+        vsearch.Index.rebuild(copy.path)
+        assert first(copy, photo) == str(photo)
+    assert first(original, photo) == str(photo)
+
+
 def test_a_server_that_is_down(
     server: ChromaProcess, photos: Path, tmp_path: Path, toy_encoder: Path, make: Make, command: Run
 ) -> None:
@@ -192,6 +207,33 @@ def test_a_server_that_was_wiped(server: ChromaProcess, photos: Path, tmp_path: 
     server.delete(next(name for name in server.collections() if "-000002-" in name))
     index.sync()  # any writing run notices and fills it
     assert first(index, photo) == str(photo)
+
+
+def test_a_collection_that_somebody_changed(
+    chroma_server: ChromaProcess, photos: Path, tmp_path: Path, make: Make
+) -> None:
+    index = make(tmp_path / "index", photos, chroma_server.url)
+    (name,) = (name for name in chroma_server.collections() if identity(index) in name)
+    with ChromaServer(chroma_server.url).client() as client:
+        alien = client.get_collection(name, embedding_function=None)
+        second = np.array(alien.get(ids=["2"], include=["embeddings"])["embeddings"])
+        alien.upsert(ids=["alien", "2"], embeddings=np.concatenate([second, -second]))  # without metadata
+        alien.delete(ids=["1"])
+        found = [problem.what for problem in vsearch.Index.check(index.path)]
+        assert found[0] == "1 photos are missing from the collection, photo 1 among them"
+        assert found[1] == "1 photos in the collection are not in the catalog, alien among them"
+        assert found[2] == "1 of 11 vectors differ between the segments and the collection"
+        client.delete_collection(name)
+        alien = client.create_collection(name, embedding_function=None)
+        alien.add(ids=[str(n) for n in range(1, 13)], embeddings=np.ones((12, 8), np.float32))
+    (problem,) = vsearch.Index.check(index.path)
+    assert "another collection has the name" in problem.what
+    assert problem.what.endswith("have 8 numbers and not 12")
+    with pytest.raises(vsearch.IndexDamaged, match=r"another collection .*; run `vsearch rebuild`"):
+        index.query(photos / "day0/photo000.png")
+    vsearch.Index.rebuild(index.path)
+    index.close()
+    safety.assert_sound(index.path)
 
 
 @pytest.mark.parametrize("step", ["generation-upserted", "generation-renamed"])

@@ -140,7 +140,8 @@ class Collection:
         distances, metadatas = found["distances"], found["metadatas"]
         assert distances is not None and metadatas is not None  # both were asked for
         return [
-            [Hit(i, float(d), dict(m)) for i, d, m in zip(*row, strict=True)]  # type: ignore[arg-type]
+            # What somebody else put there may have no metadata.
+            [Hit(i, float(d), dict(m or {})) for i, d, m in zip(*row, strict=True)]  # type: ignore[arg-type]
             for row in zip(found["ids"], distances, metadatas, strict=True)
         ]
 

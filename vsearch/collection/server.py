@@ -169,8 +169,8 @@ class ChromaServer:
     def gone(self, why: str) -> IndexDamaged:
         """The error for a collection that was there and is not."""
         return IndexDamaged(
-            f"the Chroma server {self.url} was wiped, or started with another folder: {why}; "
-            "run `vsearch rebuild` to fill it again"
+            f"the Chroma server {self.url} was wiped, or started with another folder, or this index is a "
+            f"copy of one that has gone on: {why}; run `vsearch rebuild` to fill it again"
         )
 
 
@@ -208,9 +208,16 @@ class OnServer(Place):
         """See :class:`Place`; the folder has nothing to look at."""
 
     def verify(self, folder: Path, manifest: Manifest, *, every_byte: bool) -> None:
-        """See :class:`Place`; the server must have the collection, with as many photos."""
+        """See :class:`Place`; the server must have the collection, with as many vectors as long."""
         with self._chroma.client() as client, self._chroma.errors():
-            count = client.get_collection(manifest.collection, embedding_function=None).count()
+            photos = client.get_collection(manifest.collection, embedding_function=None)
+            count, dimension = photos.count(), photos.get_model().dimension
+        if dimension not in (None, manifest.dimension):
+            raise IndexDamaged(
+                f"on the Chroma server {self.url} another collection has the name {manifest.collection}: its "
+                f"vectors have {dimension:,} numbers and not {manifest.dimension:,}; "
+                "run `vsearch rebuild` to fill a new one"
+            )
         if count != manifest.count:
             raise self._chroma.gone(f"{manifest.collection} has {count:,} photos and not {manifest.count:,}")
 
