@@ -88,6 +88,8 @@ def test_every_verb(
     assert index.remove(photo).removed == 1
     status = index.status()
     assert (status.photos, status.generation, status.pending) == (11, 4, 0)
+    assert status.chroma_url == chroma_server.url
+    assert f"server      {chroma_server.url} " in command("status", "--index", place).stdout.decode()
     assert index.query(photos / "day1/photo001.jpg", k=None, where="width > 10") != []
     safety.assert_sound(place)
     report = vsearch.Index.rebuild(place)

@@ -307,6 +307,7 @@ class Index(Browsable, TidyIndex):
             },
             roots=self._directory.roots(self._settings),
             dead=dead_bytes(self._directory, self._reading()),
+            chroma_url=self._settings.chroma_url,
         )
 
     def roots(self) -> list[str]:
