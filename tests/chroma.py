@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import sysconfig
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
@@ -119,3 +123,60 @@ class Truth:
                 batches.append(Batch(ids, batch.vectors[rows], metadatas))
         gone = [row for row, number in self._removed.items() if number > sequence]
         return Changes(batches, sum(len(batch.ids) for batch in batches), gone if sequence else ())
+
+
+class Proxy(ThreadingHTTPServer):
+    """A reverse proxy that lets nobody through without the token, if there is one, and no larger bodies."""
+
+    def __init__(self, target: str, token: str | None, limit: int | None) -> None:
+        self.target, self.token, self.limit = target, token, limit
+        self.seen: list[str | None] = []
+        super().__init__(("127.0.0.1", 0), _Forward)
+        self.url = f"http://127.0.0.1:{self.server_port}/chroma"
+
+
+class _Forward(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _forward(self) -> None:
+        assert isinstance(self.server, Proxy)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        given = self.headers.get("Authorization")
+        self.server.seen.append(given)
+        if self.server.token is not None and given != f"Bearer {self.server.token}":
+            self._answer(401, b"who are you?", "text/plain")
+            return
+        if self.server.limit is not None and len(body) > self.server.limit:
+            self._answer(
+                413, b"<html>\n<head><title>413 Request Entity Too Large</title></head>", "text/html"
+            )
+            return
+        address = self.server.target + self.path.removeprefix("/chroma")
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            done = client.request(
+                self.command, address, content=body, headers={"Content-Type": "application/json"}
+            )
+        self._answer(done.status_code, done.content, done.headers["Content-Type"])
+
+    do_GET = do_POST = do_DELETE = do_PUT = _forward
+
+    def _answer(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def proxied(target: str, *, token: str | None = None, limit: int | None = None) -> Iterator[Proxy]:
+    """A proxy before ``target`` that is at work; ``limit`` in bytes."""
+    with Proxy(target, token, limit) as proxy:
+        threading.Thread(target=proxy.serve_forever).start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import threading
+import socket
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
+import numpy as np
 import pytest
 
 import vsearch
 from tests import album, safety, toy
-from tests.chroma import ChromaProcess
+from tests.chroma import ChromaProcess, Truth, proxied
 from tests.conftest import Run
-from vsearch.collection import ChromaServer
+from vsearch.collection import (
+    Batch,
+    ChromaServer,
+    Description,
+    HnswParameters,
+    generations_at,
+    server_url,
+)
 
 Make = Callable[[Path, Path, str | None], vsearch.Index]
 
@@ -82,6 +88,8 @@ def test_every_verb(
     assert index.remove(photo).removed == 1
     status = index.status()
     assert (status.photos, status.generation, status.pending) == (11, 4, 0)
+    assert status.chroma_url == chroma_server.url
+    assert f"server      {chroma_server.url} " in command("status", "--index", place).stdout.decode()
     assert index.query(photos / "day1/photo001.jpg", k=None, where="width > 10") != []
     safety.assert_sound(place)
     report = vsearch.Index.rebuild(place)
@@ -130,6 +138,21 @@ def test_a_copy_of_an_index_leaves_the_original_alone(
     assert first(original, photos / "day0/photo000.png") == str(photos / "day0/photo000.png")
 
 
+def test_a_copy_of_an_index_that_went_on_fills_its_own(
+    chroma_server: ChromaProcess, photos: Path, tmp_path: Path, make: Make
+) -> None:
+    original, photo = make(tmp_path / "original", photos, chroma_server.url), photos / "day0/photo000.png"
+    shutil.copytree(original.path, tmp_path / "copy")
+    for n in range(2):
+        original.add(album.write(tmp_path / f"extra/{n}.png", 90 + n))
+    with vsearch.Index.open(tmp_path / "copy") as copy:
+        with pytest.raises(vsearch.IndexDamaged, match="or this index is a copy of one that has gone on"):
+            copy.query(photo)
+        vsearch.Index.rebuild(copy.path)
+        assert first(copy, photo) == str(photo)
+    assert first(original, photo) == str(photo)
+
+
 def test_a_server_that_is_down(
     server: ChromaProcess, photos: Path, tmp_path: Path, toy_encoder: Path, make: Make, command: Run
 ) -> None:
@@ -144,12 +167,31 @@ def test_a_server_that_is_down(
     assert f"the Chroma server {server.url} cannot be reached".encode() in done.stderr
     assert command("check", "--index", index.path).returncode == 2
     assert (index.status().photos, index.status().pending) == (13, 1)  # what was encoded is kept
+    with pytest.raises(vsearch.CollectionError, match="changed is kept, and `vsearch sync` publishes it"):
+        index.remove(photos / "day1/photo001.jpg")
     server.start()
+    assert index.sync().added == 1  # it is there again, since its file still is
+    assert held(server, index) == {1: 12, 2: 13}
     assert index.sync().unchanged == 13
     assert first(index, photo) == str(photo)
     with pytest.raises(vsearch.CollectionError, match="cannot be reached"):
         vsearch.Index.create(tmp_path / "other", encoder=toy_encoder, chroma="http://127.0.0.1:9")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_server_that_hangs_is_asked_once(
+    server: ChromaProcess, photos: Path, tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make(tmp_path / "index", photos, server.url)
+    server.stop()
+    monkeypatch.setattr("vsearch.collection.server._PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", server.port)) as silent:
+        with pytest.raises(vsearch.CollectionError, match="did not answer in time; start it"):
+            index.query(photos / "day0/photo000.png")
+        silent.accept()[0].close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_a_server_that_was_wiped(server: ChromaProcess, photos: Path, tmp_path: Path, make: Make) -> None:
@@ -167,6 +209,33 @@ def test_a_server_that_was_wiped(server: ChromaProcess, photos: Path, tmp_path: 
     server.delete(next(name for name in server.collections() if "-000002-" in name))
     index.sync()  # any writing run notices and fills it
     assert first(index, photo) == str(photo)
+
+
+def test_a_collection_that_somebody_changed(
+    chroma_server: ChromaProcess, photos: Path, tmp_path: Path, make: Make
+) -> None:
+    index = make(tmp_path / "index", photos, chroma_server.url)
+    (name,) = (name for name in chroma_server.collections() if identity(index) in name)
+    with ChromaServer(chroma_server.url).client() as client:
+        alien = client.get_collection(name, embedding_function=None)
+        second = np.array(alien.get(ids=["2"], include=["embeddings"])["embeddings"])
+        alien.upsert(ids=["alien", "2"], embeddings=np.concatenate([second, -second]))  # without metadata
+        alien.delete(ids=["1"])
+        found = [problem.what for problem in vsearch.Index.check(index.path)]
+        assert found[0] == "1 photos are missing from the collection, photo 1 among them"
+        assert found[1] == "1 photos in the collection are not in the catalog, alien among them"
+        assert found[2] == "1 of 11 vectors differ between the segments and the collection"
+        client.delete_collection(name)
+        alien = client.create_collection(name, embedding_function=None)
+        alien.add(ids=[str(n) for n in range(1, 13)], embeddings=np.ones((12, 8), np.float32))
+    (problem,) = vsearch.Index.check(index.path)
+    assert "another collection has the name" in problem.what
+    assert problem.what.endswith("have 8 numbers and not 12")
+    with pytest.raises(vsearch.IndexDamaged, match=r"another collection .*; run `vsearch rebuild`"):
+        index.query(photos / "day0/photo000.png")
+    vsearch.Index.rebuild(index.path)
+    index.close()
+    safety.assert_sound(index.path)
 
 
 @pytest.mark.parametrize("step", ["generation-upserted", "generation-renamed"])
@@ -212,6 +281,7 @@ def test_the_index_remembers_moves_and_comes_back(
         ("localhost:8000", "is named like http://localhost:8000"),
         ("ftp://localhost", "is named like"),
         ("http://localhost:port", "is named like"),
+        ("http://local host:8000", "is named like"),
         ("http://user:secret@localhost:8000", "leave user and password out"),
     ],
 )
@@ -224,44 +294,10 @@ def test_an_address_that_is_none(
     assert not (tmp_path / "index").exists()
 
 
-class Proxy(ThreadingHTTPServer):
-    """A reverse proxy that lets nobody through without the token."""
-
-    def __init__(self, target: str, token: str) -> None:
-        self.target, self.token = target, token
-        self.seen: list[str | None] = []
-        super().__init__(("127.0.0.1", 0), _Forward)
-
-
-class _Forward(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def _forward(self) -> None:
-        assert isinstance(self.server, Proxy)
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        given = self.headers.get("Authorization")
-        self.server.seen.append(given)
-        if given != f"Bearer {self.server.token}":
-            self._answer(401, b"who are you?", "text/plain")
-            return
-        address = self.server.target + self.path.removeprefix("/chroma")
-        with httpx.Client(trust_env=False, timeout=60) as client:
-            done = client.request(
-                self.command, address, content=body, headers={"Content-Type": "application/json"}
-            )
-        self._answer(done.status_code, done.content, done.headers["Content-Type"])
-
-    do_GET = do_POST = do_DELETE = do_PUT = _forward
-
-    def _answer(self, status: int, body: bytes, kind: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+def test_a_scheme_in_capitals(chroma_server: ChromaProcess, photos: Path, make: Make) -> None:
+    assert server_url("HTTPS://photos.example/chroma/ ") == "https://photos.example/chroma"
+    url = chroma_server.url
+    assert make(photos / "index", photos, url.replace("http", "HTTP")).status().generation == 1
 
 
 def test_the_token_reaches_a_reverse_proxy(
@@ -272,22 +308,52 @@ def test_the_token_reaches_a_reverse_proxy(
     make: Make,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with Proxy(chroma_server.url, "open-sesame") as proxy:
-        threading.Thread(target=proxy.serve_forever).start()
-        url = f"http://127.0.0.1:{proxy.server_port}/chroma"
-        try:
-            with pytest.raises(vsearch.CollectionError, match=r"refused: 401 .* VSEARCH_CHROMA_TOKEN"):
-                vsearch.Index.create(tmp_path / "index", encoder=toy_encoder, chroma=url)
-            monkeypatch.setenv("VSEARCH_CHROMA_TOKEN", "open-sesame")
-            proxy.seen.clear()
-            index = make(tmp_path / "index", photos, url)
-            photo = photos / "day0/photo000.png"
-            assert first(index, photo) == str(photo)
-            index.close()
-            assert set(proxy.seen) == {"Bearer open-sesame"}
-            assert "open-sesame" not in (index.path / "index.json").read_text()
-        finally:
-            proxy.shutdown()
+    with proxied(chroma_server.url, token="open-sesame") as proxy:
+        with pytest.raises(vsearch.CollectionError, match=r"refused: 401 .* VSEARCH_CHROMA_TOKEN"):
+            vsearch.Index.create(tmp_path / "index", encoder=toy_encoder, chroma=proxy.url)
+        monkeypatch.setenv("VSEARCH_CHROMA_TOKEN", "open-sesame")
+        proxy.seen.clear()
+        index = make(tmp_path / "index", photos, proxy.url)
+        photo = photos / "day0/photo000.png"
+        assert first(index, photo) == str(photo)
+        index.close()
+        assert set(proxy.seen) == {"Bearer open-sesame"}
+        assert "open-sesame" not in (index.path / "index.json").read_text()
+
+
+def test_a_publishing_that_fails_leaves_nothing_on_the_server(
+    chroma_server: ChromaProcess, photos: Path, tmp_path: Path, make: Make
+) -> None:
+    with proxied(chroma_server.url) as proxy:
+        index = make(tmp_path / "index", photos, proxy.url)
+        album.write(photos / "day0/new.png", 73)
+        proxy.limit = 2000
+        with pytest.raises(vsearch.CollectionError, match=r"refused: 413 .*; let the proxy .* 8m") as caught:
+            index.sync()
+        assert "<" not in str(caught.value)
+        assert held(chroma_server, index) == {1: 12}
+        done = safety.run(
+            "sync", "--index", index.path, variables={"VSEARCH_TEST_FAULT": "generation-copied"}
+        )
+        assert safety.killed(done) and len(held(chroma_server, index)) == 2
+        with pytest.raises(vsearch.CollectionError, match="413"):  # it cleared up before it began
+            index.sync()
+        assert held(chroma_server, index) == {1: 12}
+
+
+def test_large_collections_pass_a_proxy_with_the_usual_limit(
+    chroma_server: ChromaProcess, tmp_path: Path
+) -> None:
+    truth = Truth()
+    (tmp_path / "chroma").mkdir()
+    vectors = np.random.default_rng(0).standard_normal((1024, 256), dtype=np.float32)
+    truth.put(Batch([str(n) for n in range(1024)], vectors, [{"path": 100 * "p"}] * 1024))
+    described = Description(1, 256, "cosine", "f", truth.identity, HnswParameters(8, 4, 8))
+    with proxied(chroma_server.url, limit=2**20) as proxy:
+        generations = generations_at(tmp_path / "chroma", tmp_path / "CURRENT", proxy.url)
+        number = generations.publish(truth.since, described, base=0)
+        with generations.open(number) as collection:
+            assert collection.count() == 1024
 
 
 def test_a_token_that_no_header_can_hold_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

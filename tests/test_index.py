@@ -250,6 +250,7 @@ def test_status_counts_and_measures(index: vsearch.Index) -> None:
     assert status["encoder"]["dimension"] == toy.DIMENSION
     assert status["bytes"]["vectors"] > 12 * toy.DIMENSION * 4
     assert status["bytes"]["pixels"] == 0
+    assert status["chroma_url"] is None
     json.dumps(status)
 
 

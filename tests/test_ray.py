@@ -204,9 +204,9 @@ def lines(done: safety.Done) -> list[str]:
     return done.stderr.splitlines()
 
 
-def failing(photos: Path, index: Path, address: str) -> str:
+def failing(photos: Path, index: Path, address: str, **variables: str) -> str:
     """The one line of a build that finds no cluster, and makes no index."""
-    done = safety.run("build-index", photos, "--index", index, "--ray", address)
+    done = safety.run("build-index", photos, "--index", index, "--ray", address, variables=variables)
     (line,) = lines(done)
     assert not index.exists()
     return line
@@ -224,7 +224,16 @@ def test_something_else_at_the_address_is_one_line(photos: Path, tmp_path: Path)
     with socket.create_server(("127.0.0.3", 0)) as silent:
         address = f"127.0.0.3:{silent.getsockname()[1]}"
         line = failing(photos, tmp_path / "index", address)
-    assert f"no Ray cluster answers at {address}" in line
+    assert f"something listens at {address}, but it is no Ray cluster, another version of Ray" in line
+
+
+def test_a_token_that_is_missing_is_one_line(photos: Path, tmp_path: Path) -> None:
+    tokenless = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "", "RAY_AUTH_TOKEN": ""}
+    with socket.create_server(("127.0.0.3", 0)) as silent:
+        address = f"127.0.0.3:{silent.getsockname()[1]}"
+        line = failing(photos, tmp_path / "index", address, **tokenless, HOME=str(tmp_path))
+    assert "wants a token: Token authentication is enabled but no" in line
+    assert "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" in line
 
 
 def test_without_ray_the_error_names_the_extra(photos: Path, tmp_path: Path) -> None:

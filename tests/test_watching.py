@@ -14,6 +14,7 @@ import pytest
 
 import vsearch
 from tests import album, safety
+from vsearch.cli import syncing
 
 pytest.importorskip("watchfiles", reason='needs watchfiles: pip install "vsearch[watch]"')
 LONGEST = 90.0  # seconds until a watch that does not answer has failed
@@ -98,3 +99,20 @@ def test_a_folder_that_is_linked_meanwhile_is_watched(
     assert next(synced)["unchanged"] == 13  # it watches anew
     album.write(elsewhere / "second.png", 92)
     assert next(synced)["added"] == 1
+
+
+def test_a_watch_outlives_what_is_in_the_way(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(syncing, "_PAUSE_S", 0.0)
+    coming = iter([vsearch.CollectionError("down; start it"), *[vsearch.StorageError("full; clear it")] * 2])
+
+    def run() -> None:
+        for error in coming:
+            raise error
+
+    syncing._persistently(run)
+    assert [line.partition(";")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "vsearch: down",
+        "vsearch: full",
+    ]

@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 from threadpoolctl import threadpool_limits
 
 from vsearch import files, filters
-from vsearch.collection import Generations, Manifest
+from vsearch.collection import Generations, Manifest, Unreachable
 from vsearch.directory import IndexDirectory
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, PhotoError, UsageError
 from vsearch.filters import Condition, Day
@@ -161,6 +161,8 @@ class Answering(OpenIndex):
             for _ in range(_ATTEMPTS - 1):
                 try:
                     return read()
+                except Unreachable:
+                    raise
                 except (IndexDamaged, CollectionError, EncoderMismatch):
                     self.close()
                     time.sleep(_PAUSE)

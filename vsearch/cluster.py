@@ -190,8 +190,11 @@ def _connect(address: str) -> None:
     try:
         with quiet_stderr():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _unreachable(address, str(error).partition(". ")[0]) from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        reason = str(error).partition(". ")[0]
+        if address == "auto" and not isinstance(error, ray.exceptions.RayError):
+            raise _unreachable(address, reason) from error
+        raise _refused(address, reason) from error
 
 
 @contextmanager
@@ -229,9 +232,23 @@ def _no_address(given: object) -> UsageError:
 
 
 def _unreachable(address: str, why: str) -> ClusterError:
-    where = "here" if address == "auto" else f"at {address}"
-    reason = why.splitlines()[0].rstrip(".") if why else "no answer"
-    return ClusterError(f"no Ray cluster answers {where}: {reason}; {_START}")
+    return ClusterError(f"no Ray cluster answers {_where(address)}: {_first_line(why)}; {_START}")
+
+
+def _refused(address: str, why: str) -> ClusterError:
+    return ClusterError(
+        f"something listens {_where(address)}, but it is no Ray cluster, another version of Ray, or one that "
+        f"wants a token: {_first_line(why)}; name another address, install the same Ray, or set "
+        "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+    )
+
+
+def _where(address: str) -> str:
+    return "here" if address == "auto" else f"at {address}"
+
+
+def _first_line(why: str) -> str:
+    return why.splitlines()[0].rstrip(".") if why else "no answer"
 
 
 def _cpus() -> int:

@@ -308,6 +308,7 @@ class Index(Browsable, TidyIndex):
             },
             roots=self.roots(),
             dead=dead_bytes(self._directory, self._reading()),
+            chroma_url=self._settings.chroma_url,
         )
 
     def roots(self) -> list[str]:

@@ -1,6 +1,7 @@
 """What ``check`` and ``rebuild`` look at in a child process, because a damaged file can end the process.
 
-The child gets one JSON request on stdin and answers with one JSON list of findings on stdout.
+The child gets one JSON request on stdin and answers with findings on stdout, one JSON line each: what it had
+found is not lost when something ends it.
 """
 
 from __future__ import annotations
@@ -47,32 +48,33 @@ def unreadable_segments(paths: Sequence[Path]) -> dict[Path, str]:
 def collection_problems(directory: IndexDirectory, *, full: bool) -> list[str]:
     """How the published generation differs from the catalog and the vectors."""
     found, why = _ask({"what": "collection", "path": str(directory.path), "full": full})
-    return [why] if why else [str(problem) for problem in found]
+    return [*map(str, found), *([f"the collection of {directory.path} {why}"] if why else [])]
 
 
 def _ask(request: dict[str, Any]) -> tuple[list[Any], str | None]:
-    """The child's findings, and why there are none."""
+    """The child's findings, and why there are no more."""
     command = [sys.executable, "-m", "vsearch.inspection"]
     done = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode < 0:
-        return [], f"opening it ends the process with signal {-done.returncode}"
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError:
+        return found, f"ends the process that opens it, with signal {-done.returncode}"
+    if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        return [], f"it cannot be opened: {last[0]}"
-    return list(answer), None
+        return found, f"cannot be read: {last[0]}"
+    return found, None
 
 
 def _main() -> None:
     request = json.loads(sys.stdin.buffer.read())
     answer = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):  # the answer alone goes to stdout
+        found: Iterator[Any]
         if request["what"] == "segments":
-            found: list[Any] = [[str(p), why] for p in map(Path, request["paths"]) if (why := _read(p))]
+            found = ([str(p), why] for p in map(Path, request["paths"]) if (why := _read(p)))
         else:
-            found = list(_collection(IndexDirectory(Path(request["path"])), bool(request["full"])))
-    json.dump(found, answer)
+            found = _collection(IndexDirectory(Path(request["path"])), bool(request["full"]))
+        for one in found:
+            print(json.dumps(one), file=answer, flush=True)
 
 
 def _read(path: Path) -> str | None:
@@ -113,13 +115,14 @@ def _collection(directory: IndexDirectory, full: bool) -> Iterator[str]:
 def _compare(
     directory: IndexDirectory, catalog: Catalog, collection: Collection, full: bool
 ) -> Iterator[str]:
-    expected = {row.photo_id for row in catalog.matching("TRUE", ())}
-    held = {int(photo_id) for photo_id in collection.ids()}
+    expected = {str(row.photo_id) for row in catalog.matching("TRUE", ())}
+    held = set(collection.ids())
     if missing := expected - held:
-        yield f"{len(missing):,} photos are missing from the collection, photo {min(missing)} among them"
+        one = min(missing, key=int)
+        yield f"{len(missing):,} photos are missing from the collection, photo {one} among them"
     if extra := held - expected:
         yield f"{len(extra):,} photos in the collection are not in the catalog, {min(extra)} among them"
-    both = sorted(expected & held)
+    both = sorted(map(int, expected & held))
     chosen = iter(both if full else random.Random(len(both)).sample(both, min(_SAMPLE, len(both))))
     different = found = asked = 0
     while page := list(islice(chosen, _PAGE)):

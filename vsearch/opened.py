@@ -12,7 +12,14 @@ from typing import Self
 from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder, devices
-from vsearch.errors import EncoderError, EncoderMismatch, IndexBusy, IndexDamaged, UsageError
+from vsearch.errors import (
+    CollectionError,
+    EncoderError,
+    EncoderMismatch,
+    IndexBusy,
+    IndexDamaged,
+    UsageError,
+)
 from vsearch.published import remove_superseded
 from vsearch.records import EncoderInfo
 from vsearch.updates import Writable
@@ -79,7 +86,11 @@ class OpenIndex:
             self._reload()
             remove_superseded(self._directory, self._settings)
             with self._open_catalog(read_only=False) as catalog:
-                yield Writable(self._directory, self._settings, catalog, self._encoder())
+                try:
+                    yield Writable(self._directory, self._settings, catalog, self._encoder())
+                except CollectionError as error:  # of publishing, which follows when all is committed
+                    kept = "what was changed is kept, and `vsearch sync` publishes it"
+                    raise type(error)(f"{error}; {kept}") from error
             self._settings = self._directory.settings()
         self.close()
 

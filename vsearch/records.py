@@ -359,7 +359,8 @@ class EncoderInfo:
 class IndexStatus:
     """What ``status`` reports; ``bytes`` has vectors, pixels, thumbnails and chroma.
 
-    ``dead`` says how many of those bytes belong to no photo any more.
+    ``dead`` says how many of those bytes belong to no photo any more, ``chroma_url`` on which Chroma server
+    the collection is kept, if on one.
     """
 
     photos: int
@@ -371,6 +372,7 @@ class IndexStatus:
     bytes: dict[str, int] = field(default_factory=dict)
     roots: Sequence[str] = ()
     dead: dict[str, int] = field(default_factory=dict)
+    chroma_url: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``status --json`` prints; field names are a promise."""
@@ -387,5 +389,6 @@ class IndexStatus:
             "pending": self.pending,
             "bytes": dict(self.bytes),
             "dead": dict(self.dead),
+            "chroma_url": self.chroma_url,
             "roots": list(self.roots),
         }

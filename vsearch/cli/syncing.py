@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,12 +13,14 @@ import typer
 from vsearch.cli import app
 from vsearch.cli.building import run_and_report
 from vsearch.cli.options import DeviceOption, IndexOption, JsonOption, StrictOption
-from vsearch.errors import UsageError
+from vsearch.errors import CollectionError, IndexBusy, StorageError, UsageError
 
 if TYPE_CHECKING:
     from vsearch.index import Index
     from vsearch.records import Planned, SyncReport
     from vsearch.updates import OnProgress
+
+_PAUSE_S = 30.0  # before a watch tries again what failed
 
 
 @app.command()
@@ -66,8 +68,11 @@ def sync(
             _wait_for_writers(opened)
         return opened.sync(prune=prune, retry_failed=retry_failed, on_progress=show)
 
-    for _ in _occasions(opened, watch):
+    def run() -> None:
         run_and_report(opened, "syncing", action, strict and not watch, as_json)
+
+    for _ in _occasions(opened, watch):
+        _persistently(run) if watch else run()
 
 
 def _occasions(index: Index, watch: bool) -> Iterator[None]:
@@ -81,6 +86,24 @@ def _occasions(index: Index, watch: bool) -> Iterator[None]:
         yield from changes(index.roots, str(index.path))
     else:
         yield
+
+
+def _persistently(run: Callable[[], None]) -> None:
+    """Run until it succeeds: no further change may come, and what is in the way may be gone soon."""
+    from vsearch.render.text import printable
+
+    said = ""
+    while True:
+        try:
+            return run()
+        except (CollectionError, IndexBusy, StorageError) as error:
+            if str(error) != said:
+                said = str(error)
+                print(
+                    f"vsearch: {printable(said)}; the watch goes on, and tries again every {_PAUSE_S:.0f} s",
+                    file=sys.stderr,
+                )
+        time.sleep(_PAUSE_S)
 
 
 def _wait_for_writers(index: Index) -> None:

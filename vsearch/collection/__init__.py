@@ -28,7 +28,14 @@ from vsearch.collection.chroma import (
 from vsearch.collection.filling import Batch, Changes, batches_of
 from vsearch.collection.folders import InFolders
 from vsearch.collection.generations import Description, Generations, Manifest, Place
-from vsearch.collection.server import TOKEN_VARIABLE, ChromaServer, OnServer, server_of, server_url
+from vsearch.collection.server import (
+    TOKEN_VARIABLE,
+    ChromaServer,
+    OnServer,
+    Unreachable,
+    server_of,
+    server_url,
+)
 
 __all__ = [
     "TOKEN_VARIABLE",
@@ -43,6 +50,7 @@ __all__ = [
     "Manifest",
     "Metadata",
     "Neighbours",
+    "Unreachable",
     "batches_of",
     "generations_at",
     "memory_estimate",

@@ -13,7 +13,7 @@ from typing import ClassVar
 from vsearch import durable
 from vsearch.collection.chroma import Collection, HnswParameters
 from vsearch.collection.filling import Changes
-from vsearch.errors import CollectionError, IndexDamaged, StorageError
+from vsearch.errors import CollectionError, IndexDamaged, StorageError, VsearchError
 from vsearch.records import Metric
 
 MANIFEST = "generation.json"
@@ -248,11 +248,16 @@ class Generations:
         """
         number = 1 + max([self._current_or_zero(), *self._numbers()])
         temporary = durable.temporary_beside(self.folder(number))
+        self._drop_unnamed(description.catalog)
         try:
             manifest = self._place.write(temporary, number, source, self._base(base), description)
             with durable.storage_errors(temporary):
                 (temporary / MANIFEST).write_bytes(durable.sealed(asdict(manifest)))
             durable.publish(temporary, self.folder(number), "generation")
+        except Exception:
+            with contextlib.suppress(VsearchError):  # else the next one does it
+                self._drop_unnamed(description.catalog)
+            raise
         finally:
             durable.remove(temporary)
         durable.write_atomic(self._current_file, f"{number:06d}".encode(), "current")
@@ -287,6 +292,12 @@ class Generations:
             # A server that the index has left may be gone for good.
             with contextlib.suppress(*() if url == self.url else (CollectionError,)):
                 self._place_at(url).drop(self._folder, identities, keep)
+
+    def _drop_unnamed(self, catalog: str) -> None:
+        """Drop what was filled for ``catalog`` and never published: it would fill the disk of a server."""
+        manifests = self._manifests()
+        if len(manifests) == len(self._numbers()):  # one that cannot be read now may name any of them
+            self._place.drop(self._folder, {catalog}, {manifest.collection for manifest in manifests})
 
     def _base(self, number: int) -> Base | None:
         manifest = self.manifest(number) if number else None

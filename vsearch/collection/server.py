@@ -8,6 +8,7 @@ hosted Chroma), and what it sends back is not the truth.  So publishing costs in
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -22,41 +23,48 @@ from vsearch.collection.chroma import (
     import_chromadb,
     quiet,
 )
-from vsearch.collection.filling import configured, threshold_of, upsert
+from vsearch.collection.filling import Batch, configured, threshold_of, upsert
 from vsearch.collection.generations import MANIFEST, Base, Description, Manifest, Place, Source
 from vsearch.errors import CollectionError, IndexDamaged, UsageError, VsearchError
 
 if TYPE_CHECKING:
+    import httpx
     from chromadb.api.client import Client
 
 TOKEN_VARIABLE = "VSEARCH_CHROMA_TOKEN"
 _PAGE = 100  # collections listed at once
 _PATIENCE = 10.0  # seconds for a sign of life
+# What a request may have for a body: nginx lets 1 MiB pass by default.  To send more at once is no faster.
+_REQUEST_BYTES = 768 * 2**10
 _HOME = "vsearch_home"  # in a collection's metadata: the folder of the generations that it belongs to
+
+
+class Unreachable(CollectionError):
+    """No server answers: whoever asks again at once waits once more for nothing."""
 
 
 def server_url(given: str) -> str:
     """The URL of a Chroma server as an index remembers it.
 
-    >>> server_url("http://localhost:8000/")
+    >>> server_url("HTTP://localhost:8000/ ")
     'http://localhost:8000'
 
     Raises:
         UsageError: it is none, or one with a secret that would be written down.
     """
     try:
-        parts = urlsplit(given)
+        parts = urlsplit(given.strip())
         whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         whole = False
-    if not whole or parts.query or parts.fragment:
+    if not whole or any(map(str.isspace, given.strip())) or parts.query or parts.fragment:
         raise UsageError(f"a Chroma server is named like http://localhost:8000; received {given!r}")
     if parts.username is not None or parts.password is not None:
         raise UsageError(
             f"the address of a Chroma server is kept in the index, so leave user and password out of it; "
             f"set {TOKEN_VARIABLE} to send a token"
         )
-    return given.rstrip("/")
+    return parts.geturl().rstrip("/")  # its scheme in lower case
 
 
 class ChromaServer:
@@ -69,13 +77,14 @@ class ChromaServer:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._is_tls = url.startswith("https:")
+        self._is_tls = urlsplit(url).scheme == "https"
 
     def check(self) -> None:
         """Ask for a sign of life, since Chroma's own client waits for ever for one.
 
         Raises:
-            CollectionError: it does not answer, or something else does.
+            Unreachable: it does not answer.
+            CollectionError: something else does.
         """
         import httpx  # a dependency of chromadb's client
 
@@ -130,10 +139,26 @@ class ChromaServer:
             return self.gone(reason)
         if isinstance(error, httpx.TransportError):
             what = "did not answer in time" if isinstance(error, httpx.TimeoutException) else reason
-            return CollectionError(
-                f"the Chroma server {self.url} cannot be reached: {what}; start it and try again"
+            is_away = isinstance(error, httpx.ConnectError | httpx.TimeoutException)  # not: it hung up
+            return (Unreachable if is_away else CollectionError)(
+                f"the Chroma server {self.url} cannot be reached: {what}; "
+                "start it, or see that the address is right"
             )
+        if isinstance(error.__context__, httpx.HTTPStatusError):  # of which Chroma's client tells the text
+            return self._answered(error.__context__.response, reason)
         return self._refusal(reason)
+
+    def _answered(self, answer: httpx.Response, said: str) -> CollectionError:
+        import httpx
+
+        status = f"{answer.status_code} {answer.reason_phrase}"
+        if answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+            return CollectionError(
+                f"the Chroma server {self.url} refused: {status}; let the proxy before it take larger "
+                "requests, 8 MiB say (nginx: client_max_body_size 8m)"
+            )
+        is_page = "html" in answer.headers.get("content-type", "")
+        return self._refusal(status if is_page or not answer.text else said)
 
     def _refusal(self, reason: str) -> CollectionError:
         return CollectionError(
@@ -144,8 +169,8 @@ class ChromaServer:
     def gone(self, why: str) -> IndexDamaged:
         """The error for a collection that was there and is not."""
         return IndexDamaged(
-            f"the Chroma server {self.url} was wiped, or started with another folder: {why}; "
-            "run `vsearch rebuild` to fill it again"
+            f"the Chroma server {self.url} was wiped, or started with another folder, or this index is a "
+            f"copy of one that has gone on: {why}; run `vsearch rebuild` to fill it again"
         )
 
 
@@ -183,9 +208,16 @@ class OnServer(Place):
         """See :class:`Place`; the folder has nothing to look at."""
 
     def verify(self, folder: Path, manifest: Manifest, *, every_byte: bool) -> None:
-        """See :class:`Place`; the server must have the collection, with as many photos."""
+        """See :class:`Place`; the server must have the collection, with as many vectors as long."""
         with self._chroma.client() as client, self._chroma.errors():
-            count = client.get_collection(manifest.collection, embedding_function=None).count()
+            photos = client.get_collection(manifest.collection, embedding_function=None)
+            count, dimension = photos.count(), photos.get_model().dimension
+        if dimension not in (None, manifest.dimension):
+            raise IndexDamaged(
+                f"on the Chroma server {self.url} another collection has the name {manifest.collection}: its "
+                f"vectors have {dimension:,} numbers and not {manifest.dimension:,}; "
+                "run `vsearch rebuild` to fill a new one"
+            )
         if count != manifest.count:
             raise self._chroma.gone(f"{manifest.collection} has {count:,} photos and not {manifest.count:,}")
 
@@ -211,14 +243,15 @@ class OnServer(Place):
             )
             durable.step("generation-copied")
             for batch in changes.batches:
-                upsert(photos, batch)
+                for part in _requests(batch):
+                    upsert(photos, part)
                 durable.step("generation-upserted")
             count = photos.count()
         durable.step("generation-persisted")
         if count != changes.count:
             raise CollectionError(
                 f"the Chroma server {self.url} took {count:,} of {changes.count:,} photos; "
-                "run the same command again"
+                "see what its log says"
             )
         return Manifest(
             sequence=d.sequence,
@@ -243,6 +276,13 @@ class OnServer(Place):
                 if ours and _may_drop(photos.metadata, home):
                     client.delete_collection(photos.name)
                     durable.step("collection-dropped")
+
+
+def _requests(batch: Batch) -> Iterator[Batch]:
+    """The same rows in parts, each small enough for one request: vectors in base64, metadata in JSON."""
+    row = batch.vectors[:1].nbytes * 4 // 3 + max(len(json.dumps(fields)) for fields in batch.metadatas)
+    rows = max(1, _REQUEST_BYTES // row)
+    return (batch[start : start + rows] for start in range(0, len(batch), rows))
 
 
 def _may_drop(metadata: dict[str, Any] | None, home: Path) -> bool:

@@ -115,6 +115,8 @@ def status_table(status: IndexStatus) -> Table:
     sizes = ", ".join(f"{name} {size_text(size)}" for name, size in status.bytes.items())
     dead = sum(status.dead.values())
     table.add_row("on disk", sizes + (f" (of removed photos: {size_text(dead)})" if dead else ""))
+    if status.chroma_url is not None:
+        table.add_row("server", Text(printable(status.chroma_url)))
     for root in status.roots:
         table.add_row("root", Text(printable(root)))
     return table

@@ -157,6 +157,7 @@ class Status(Model):
     bytes: dict[str, int]
     roots: list[str]
     dead: dict[str, int]
+    chroma_url: str | None
 
 
 class PhotoMap(Model):
