@@ -149,12 +149,25 @@ def test_probabilities_are_frequencies() -> None:
     random = np.random.default_rng(5)
     related = random.random(40_000) < 0.25
     scores = np.where(related, random.normal(0.6, 0.13, 40_000), random.normal(0.4, 0.08, 40_000))
-    found = calibration.Background(0.25, 0.4, 0.08, 0.6, 0.13).probability(scores)
+    found = calibration.Background(0.25, 0.4, 0.08, 0.6, 0.13, 0.42, 0.32).probability(scores)
     for low in np.arange(0.1, 1.0, 0.2):
         inside = (found >= low) & (found < low + 0.2)
         assert related[inside].mean() == pytest.approx(found[inside].mean(), abs=0.05)
-    narrow = calibration.Background(0.25, 0.4, 0.13, 0.6, 0.08).probability(np.linspace(-1, 1, 200))
+    narrow = calibration.Background(0.25, 0.4, 0.13, 0.6, 0.08, 0.45, 0.27).probability(
+        np.linspace(-1, 1, 200)
+    )
     assert (np.diff(narrow) >= 0).all()
+
+
+def test_scores_of_words_are_judged_as_those_of_pictures_wherever_they_lie() -> None:
+    random = np.random.default_rng(6)
+    spread = calibration.Background(0.1, 0.4, 0.08, 0.7, 0.1, 0.42, 0.31)
+    scores = np.where(
+        random.random(1000) < 0.1, random.normal(0.7, 0.1, 1000), random.normal(0.4, 0.08, 1000)
+    )
+    moved = spread.moved(0.1 + 0.2 * scores, 0.1 + 0.2 * scores)
+    np.testing.assert_allclose(moved, scores, atol=0.03)
+    assert np.isfinite(spread.moved(np.full(3, 0.2), np.full(30, 0.2))).all()
 
 
 @pytest.mark.parametrize("k", [1, None])

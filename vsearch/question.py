@@ -69,6 +69,7 @@ class Question:
         pinned: it is one whole picture, so that its variants come next.
         parts: what ``vector`` was mixed of, where it is more than one: float32 [P, D].
         shares: how much each part counts, float64 [P]; negative ones push away.
+        worded: words are among them, whose cosines with photos lie elsewhere than those of pictures.
     """
 
     vector: Vector
@@ -78,6 +79,7 @@ class Question:
     pinned: bool = False
     parts: Vectors | None = None
     shares: npt.NDArray[np.float64] | None = None
+    worded: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +133,7 @@ class Asker:
         plus, minus = found[: len(asked.plus)], found[len(asked.plus) :]
         weights = [w.weight for w in asked.plus]
         if asked.text is not None:
-            plus.append(Question(self._unit(self._encoder().encode_text(asked.text))))
+            plus.append(Question(self._unit(self._encoder().encode_text(asked.text)), worded=True))
             weights.append(asked.text_weight)
         if len(plus) == 1 and not minus:
             return plus[0]
@@ -320,7 +322,8 @@ def _combined(
     digests = frozenset[str]().union(*(q.digests for q in plus))
     originals = [original for question in plus for original in question.originals]
     twins = {photo.id: photo for question in plus for photo in question.twins}
-    return Question(vector, digests, originals, [*twins.values()], parts=parts, shares=shares)
+    worded = any(question.worded for question in plus)
+    return Question(vector, digests, originals, [*twins.values()], parts=parts, shares=shares, worded=worded)
 
 
 def _pushed(parts: Vectors, shares: npt.NDArray[np.float64], plus: int) -> Vector:
