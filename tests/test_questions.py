@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -317,7 +318,7 @@ def test_the_photo_that_is_asked_comes_before_its_copies(index: vsearch.Index, p
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({"weights": weights} for weights in (["a"], 5, [float("nan")])),
+        *({"weights": weights} for weights in (["a"], 5, [float("nan")], [10**308], [1e6 + 1])),
         {"crop": 5},
         {"images": None},
         {"minus": 5},
@@ -325,6 +326,8 @@ def test_the_photo_that_is_asked_comes_before_its_copies(index: vsearch.Index, p
         {"text": "x", "text_weight": "a"},
         {"under": 5},
         {"under": b"x"},
+        {"under": "\ud800"},
+        {"where": "name ~ \ud800"},
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(
@@ -332,6 +335,17 @@ def test_what_makes_no_sense_is_a_usage_error(
 ) -> None:
     with pytest.raises(vsearch.UsageError):
         index.query(photos / "day0/photo000.png", **wrong)
+
+
+def test_a_path_may_be_bytes_within(index: vsearch.Index, photos: Path) -> None:
+    class Within(os.PathLike[bytes]):
+        def __fspath__(self) -> bytes:
+            return os.fsencode(photos / "day0/photo000.png")
+
+    for crop in (None, "0%,0%,50%,50%"):
+        assert len(index.query(Within(), crop=crop, k=2)) == 2
+    with pytest.raises(vsearch.UsageError, match="named by its path"):
+        index.add(Within())
 
 
 def test_an_identical_photo_is_certainly_related(toy_encoder: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from PIL import Image
 
 from vsearch import containment, files, hashing, images
 from vsearch.catalog import Catalog
-from vsearch.encoders import NOT_FINITE, Encoder
+from vsearch.encoders import NO_WORD, NOT_FINITE, Encoder
 from vsearch.errors import EncoderError, PhotoError, UsageError
 from vsearch.kinds import Original, Seen
 from vsearch.ranking import mixed, normalised
@@ -27,12 +26,13 @@ Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 Picture = images.Source | Photo
 Crop = str | tuple[int, int, int, int]
+_LARGEST_WEIGHT = 1e6
 _CROP = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Weighted:
-    """A picture and how much it counts."""
+    """A picture and how much it counts, above 0 and up to a million."""
 
     picture: Picture
     weight: float = 1.0
@@ -292,13 +292,13 @@ def _check(asked: Asked) -> None:
     if asked.crop is not None and not asked.plus:
         raise UsageError("a crop needs a picture; name one")
     if asked.text is not None and not (isinstance(asked.text, str) and asked.text.strip()):
-        raise UsageError("the text of a query must have a word in it")
+        raise UsageError(NO_WORD)
     if asked.text is not None and any("\ud800" <= letter <= "\udfff" for letter in asked.text):
         raise UsageError("the text of a query must be Unicode; this one has bytes that are not")
     weights = [*(w.weight for w in (*asked.plus, *asked.minus)), asked.text_weight]
-    wrong = [w for w in weights if not (isinstance(w, Real) and math.isfinite(w) and w > 0)]
+    wrong = [w for w in weights if not (isinstance(w, Real) and 0 < w <= _LARGEST_WEIGHT)]
     if wrong:
-        raise UsageError(f"weights must be numbers above 0; received {wrong[0]}")
+        raise UsageError(f"weights must be numbers above 0, a million at most; received {wrong[0]}")
 
 
 def _combined(

@@ -80,6 +80,12 @@ def test_words_find_pictures(colours: vsearch.Index, text: str, name: str) -> No
     assert Path(colours.query(text=text, k=1)[0].path).stem == name
 
 
+def test_words_must_be_left_when_the_text_is_cleaned(colours: vsearch.Index) -> None:
+    for text in ("...", " ?! "):
+        with pytest.raises(vsearch.UsageError, match="must have a word"):
+            colours.query(text=text)
+
+
 def test_words_and_pictures_mix_by_weight(colours: vsearch.Index) -> None:
     picture = Image.new("RGB", (8, 8), "red")
     assert Path(colours.query(picture, text="blue", text_weight=3, k=1)[0].path).stem == "blue"
