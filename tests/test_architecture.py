@@ -118,6 +118,15 @@ def test_public_names_are_sorted_and_there() -> None:
     assert [name for name in vsearch.__all__ if not hasattr(vsearch, name)] == []
 
 
+def test_type_checkers_know_the_public_names_and_no_others(tmp_path: Path) -> None:
+    user = tmp_path / "user.py"
+    user.write_text(f"from vsearch import {', '.join(vsearch.__all__)}\nfrom vsearch import NoSuchThing\n")
+    options = ["--cache-dir", tmp_path / "cache", "--follow-imports", "skip", "--strict"]
+    mypy = [sys.executable, "-m", "mypy", *options, "--config-file", os.devnull, user, "vsearch/__init__.py"]
+    done = subprocess.run(mypy, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.count("error:") == 1 and '"NoSuchThing"' in done.stdout, done.stdout
+
+
 @pytest.mark.parametrize("folder", ["vsearch", "tests", "scripts", "benchmarks"])
 def test_files_are_short(folder: str) -> None:
     lengths = {path: len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}

@@ -175,6 +175,8 @@ def test_the_command(command: Run, index: vsearch.Index, tmp_path: Path) -> None
     assert [line["path"] for line in lines] == list(index.map().paths)
     assert all(0 <= line[axis] <= 1 for line in lines for axis in "xy")
     assert (tmp_path / "map.html").stat().st_size > 10_000
+    done = command("map", "--html", "some.html", "--under", "day0", "--index", index.path)
+    assert done.returncode == 0 and "photos, under day0</h1>" in (tmp_path / "some.html").read_text()
 
 
 def test_the_command_refuses(command: Run, index: vsearch.Index, tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 import vsearch
 from tests.conftest import ROOT, Run
 from vsearch.render import montage
+from vsearch.render.parts import Part
 
 
 def test_the_command_line_writes_sheets_and_copies(
@@ -48,8 +49,11 @@ def test_the_command_line_writes_sheets_and_copies(
         assert shown.width > shown.height
     assert (tmp_path / "best" / "1-photo000.png").read_bytes() == Path(picture).read_bytes()
     assert "▀".encode() in done.stdout
-    nothing = command("query", picture, "--where", "width > 9999", "--index", str(index.path))
+    where = ("--where", "width > 9999", "--html", "none.html")
+    nothing = command("query", picture, *where, "--index", str(index.path))
     assert (nothing.returncode, nothing.stdout) == (1, b"") and b"meets the filter" in nothing.stderr
+    page = (tmp_path / "none.html").read_text()
+    assert "no photo of the index meets the filter" in page and "click one" not in page
 
 
 def test_outputs_go_through_links_and_never_replace_what_is_no_file(
@@ -137,6 +141,46 @@ def test_copies_pass_over_photos_that_are_gone(
     assert stdin.returncode == 2 and b"only one picture can come from stdin" in stdin.stderr
 
 
+def test_copies_go_on_where_a_run_stopped(
+    command: Run, index: vsearch.Index, photos: Path, tmp_path: Path
+) -> None:
+    asked = ("query", photos / "day0/photo000.png", "-k", "4", "--index", index.path)
+    pipe = Path(index.query(photos / "day0/photo000.png", k=2)[1].path)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    stopping = (
+        "import os, shutil, signal; from vsearch import cli\n"
+        "whole, left = shutil.copyfileobj, [2]\n"
+        "def half(source, target, *rest):\n"
+        "    left[0] -= 1\n"
+        "    if left[0]: return whole(source, target, *rest)\n"
+        "    target.write(source.read(9)); target.flush(); os.kill(os.getpid(), signal.SIGINT)\n"
+        "shutil.copyfileobj, shutil._USE_CP_SENDFILE, shutil._HAS_FCOPYFILE = half, False, False\n"
+        "cli.main()"
+    )
+    line = [sys.executable, "-c", stopping, *map(str, asked), "--copy-to", "best"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    stopped = subprocess.run(line, cwd=tmp_path, capture_output=True, env=environment)
+    assert stopped.returncode == 130, stopped.stderr
+    assert [path.name for path in (tmp_path / "best").iterdir()] == ["1-photo000.png"]
+    for options, said in (("--copy-to", b"copied 2 photos"), ("--link-to", b"linked 3 photos")):
+        folder = {"--copy-to": "best", "--link-to": "links"}[options]
+        done = command(*asked, options, folder)
+        assert done.returncode == 0 and said in done.stderr and b"skipped " in done.stderr
+        again = command(*asked, options, folder)
+        assert again.returncode == 0 and b"3 there already" in again.stderr
+    assert command(*asked, "--copy-to", "links").returncode == 2  # a link is no copy
+    (tmp_path / "best/1-photo000.png").write_bytes(b"another")
+    refused = command(*asked, "--copy-to", "best")
+    assert refused.returncode == 2 and b"choose an empty folder" in refused.stderr
+    same = command(*asked, "--sheet", "./x.png", "--html", "x.png")
+    assert same.returncode == 2 and b"need a file each" in same.stderr
+    assert not (tmp_path / "x.png").exists()
+    (photos / "day0/photo000.png").unlink()
+    gone = command("query", "1", "-k", "1", "--open", "--index", index.path)
+    assert gone.returncode == 2 and b"the file is gone; `vsearch sync`" in gone.stderr
+
+
 def test_pages_and_lines_say_all_that_was_asked(
     command: Run, index: vsearch.Index, photos: Path, tmp_path: Path
 ) -> None:
@@ -158,6 +202,18 @@ def test_pages_and_lines_say_all_that_was_asked(
 def test_a_montage_says_how_many_it_shows(tmp_path: Path) -> None:
     match = vsearch.Match(1, "a.jpg", 0.5, "similar", "1")
     assert montage.write_montage(tmp_path / "m.jpg", [], [match] * 300, lambda id: None) == 240
+
+
+def test_a_montage_has_a_label_for_every_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = Part("query", '"black/white red"', None)
+    assert (montage._title(words), montage._title(Part("query", "a/b.jpg", b""))) == (words.name, "b.jpg")
+    bare = ImageFont.load_default(15)
+    assert montage._spelt("Stra\u00dfe \u00e9t\u00e9", bare) == "Stra?e ete"
+    for fonts in (("no such font.ttf",), montage._FONTS):
+        montage._system_fonts.cache_clear()
+        monkeypatch.setattr(montage, "_FONTS", fonts)
+        found = montage._system_fonts()
+        assert found and all(montage._has(font, "a") and not montage._has(font, "\ufffe") for font in found)
 
 
 def test_a_deleted_working_directory_is_no_bug(tmp_path: Path) -> None:
@@ -188,3 +244,9 @@ def test_names_come_out_in_any_encoding_of_the_terminal(
     duplicates = [sys.executable, "-m", "vsearch", "duplicates", "--index", str(index.path), "--paths"]
     done = subprocess.run(duplicates, env={**os.environ, **variables}, capture_output=True, check=False)
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 2
+    if encoding == "ascii":  # of the file system too
+        variables |= {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+        page = photos.parent / "s.html"
+        assert asked("--html", str(page)).returncode == 0
+        for path in (shown, raw):
+            assert f'href="{path.as_uri()}"' in page.read_text("utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -149,12 +150,25 @@ def test_probabilities_are_frequencies() -> None:
     random = np.random.default_rng(5)
     related = random.random(40_000) < 0.25
     scores = np.where(related, random.normal(0.6, 0.13, 40_000), random.normal(0.4, 0.08, 40_000))
-    found = calibration.Background(0.25, 0.4, 0.08, 0.6, 0.13).probability(scores)
+    found = calibration.Background(0.25, 0.4, 0.08, 0.6, 0.13, 0.42, 0.32).probability(scores)
     for low in np.arange(0.1, 1.0, 0.2):
         inside = (found >= low) & (found < low + 0.2)
         assert related[inside].mean() == pytest.approx(found[inside].mean(), abs=0.05)
-    narrow = calibration.Background(0.25, 0.4, 0.13, 0.6, 0.08).probability(np.linspace(-1, 1, 200))
+    narrow = calibration.Background(0.25, 0.4, 0.13, 0.6, 0.08, 0.45, 0.27).probability(
+        np.linspace(-1, 1, 200)
+    )
     assert (np.diff(narrow) >= 0).all()
+
+
+def test_scores_of_words_are_judged_as_those_of_pictures_wherever_they_lie() -> None:
+    random = np.random.default_rng(6)
+    spread = calibration.Background(0.1, 0.4, 0.08, 0.7, 0.1, 0.42, 0.31)
+    scores = np.where(
+        random.random(1000) < 0.1, random.normal(0.7, 0.1, 1000), random.normal(0.4, 0.08, 1000)
+    )
+    moved = spread.moved(0.1 + 0.2 * scores, 0.1 + 0.2 * scores)
+    np.testing.assert_allclose(moved, scores, atol=0.03)
+    assert np.isfinite(spread.moved(np.full(3, 0.2), np.full(30, 0.2))).all()
 
 
 @pytest.mark.parametrize("k", [1, None])
@@ -304,7 +318,7 @@ def test_the_photo_that_is_asked_comes_before_its_copies(index: vsearch.Index, p
 @pytest.mark.parametrize(
     "wrong",
     [
-        *({"weights": weights} for weights in (["a"], 5, [float("nan")])),
+        *({"weights": weights} for weights in (["a"], 5, [float("nan")], [10**308], [1e6 + 1])),
         {"crop": 5},
         {"images": None},
         {"minus": 5},
@@ -312,6 +326,8 @@ def test_the_photo_that_is_asked_comes_before_its_copies(index: vsearch.Index, p
         {"text": "x", "text_weight": "a"},
         {"under": 5},
         {"under": b"x"},
+        {"under": "\ud800"},
+        {"where": "name ~ \ud800"},
     ],
 )
 def test_what_makes_no_sense_is_a_usage_error(
@@ -319,6 +335,17 @@ def test_what_makes_no_sense_is_a_usage_error(
 ) -> None:
     with pytest.raises(vsearch.UsageError):
         index.query(photos / "day0/photo000.png", **wrong)
+
+
+def test_a_path_may_be_bytes_within(index: vsearch.Index, photos: Path) -> None:
+    class Within(os.PathLike[bytes]):
+        def __fspath__(self) -> bytes:
+            return os.fsencode(photos / "day0/photo000.png")
+
+    for crop in (None, "0%,0%,50%,50%"):
+        assert len(index.query(Within(), crop=crop, k=2)) == 2
+    with pytest.raises(vsearch.UsageError, match="named by its path"):
+        index.add(Within())
 
 
 def test_an_identical_photo_is_certainly_related(toy_encoder: Path, tmp_path: Path) -> None:

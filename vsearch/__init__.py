@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         VersionMismatch,
         VsearchError,
     )
+    from vsearch.evaluation import Quality
     from vsearch.index import Index
     from vsearch.photomap import PhotoMap
     from vsearch.records import (
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
         Match,
         Photo,
         PhotoFacts,
+        Planned,
+        Problem,
+        RebuildReport,
         Skipped,
         SyncReport,
     )
@@ -72,7 +76,11 @@ __all__ = [
     "PhotoError",
     "PhotoFacts",
     "PhotoMap",
+    "Planned",
+    "Problem",
     "Progress",
+    "Quality",
+    "RebuildReport",
     "ServerError",
     "Skipped",
     "StorageError",
@@ -85,7 +93,7 @@ __all__ = [
 _ERRORS = {name for name in __all__ if name.endswith(("Error", "Mismatch")) or name.startswith("Index")}
 _HOMES = dict.fromkeys(_ERRORS, "errors")
 _HOMES |= {"Index": "index", "Progress": "updates", "IndexStatus": "records", "PhotoMap": "photomap"}
-_HOMES |= dict.fromkeys(("Client", "connect"), "client")
+_HOMES |= dict.fromkeys(("Client", "connect"), "client") | {"Quality": "evaluation"}
 
 
 def __dir__() -> list[str]:
@@ -93,9 +101,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> Any:
-    """Load public names on first use: ``import vsearch`` alone costs nothing."""
-    if name not in __all__:
-        raise AttributeError(f"module 'vsearch' has no attribute {name!r}")
-    home = importlib.import_module(f"vsearch.{_HOMES.get(name, 'records')}")
-    return getattr(home, name)
+if not TYPE_CHECKING:  # else every misspelt name would pass
+
+    def __getattr__(name: str) -> Any:
+        """Load public names on first use: ``import vsearch`` alone costs nothing."""
+        if name not in __all__:
+            raise AttributeError(f"module 'vsearch' has no attribute {name!r}")
+        home = importlib.import_module(f"vsearch.{_HOMES.get(name, 'records')}")
+        return getattr(home, name)

@@ -4,6 +4,10 @@ Scores of unrelated photos differ from encoder to encoder and from library to li
 pairs of the library itself tell: most of them are of unrelated photos, the rest are not, and a mixture of
 two normal distributions takes them apart.  What it gives for a score is the probability that the pair
 belongs to the upper one.
+
+Cosines of words and pictures lie elsewhere, and closer together, than those of two pictures (the modality
+gap: Liang et al., "Mind the gap", 2022).  What a question with words scores is moved and stretched until its
+scores on the library lie where those of pairs do.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ SMALLEST = 30
 _ROUNDS = 100
 _PAIRS = 20_000
 _LEAST_SPREAD = 0.01  # of scores: a library of copies would else end in a division by zero
+_LEAST_REACH = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Background:
         share: of the pairs that are related, 0 to 1.
         chance_mean, chance_spread: of the scores of unrelated pairs.
         mean, spread: of the scores of related ones.
+        median, tenth: below which a half and a tenth of all the scores lie.
     """
 
     share: float
@@ -39,6 +45,19 @@ class Background:
     chance_spread: float
     mean: float
     spread: float
+    median: float
+    tenth: float
+
+    def moved(self, scores: Scores, sample: Scores) -> Scores:
+        """Scores of a question with words, as if it were a photo: what :meth:`probability` takes.
+
+        Args:
+            scores: float64 [N], of the question and the photos to judge.
+            sample: float64 [M], of the question and a sample of the library, at least :data:`SMALLEST`.
+        """
+        tenth, median = np.quantile(sample, [0.1, 0.5])  # the lower half: related photos hardly move it
+        stretched: Scores = (scores - median) / max(median - tenth, _LEAST_REACH)
+        return self.median + stretched * (self.median - self.tenth)
 
     def probability(self, scores: Scores) -> Scores:
         """The probability that pairs with these scores (float64 [N]) are related; rises with them."""
@@ -86,7 +105,16 @@ def background(vectors: Vectors) -> Background | None:
         spreads, shares = np.maximum(np.sqrt(variances), _LEAST_SPREAD), weights / weights.sum()
     low, high = np.argsort(means)
     share = float(np.clip(shares[high], 1e-6, 1 - 1e-6))
-    return Background(share, float(means[low]), float(spreads[low]), float(means[high]), float(spreads[high]))
+    tenth, median = np.quantile(scores, [0.1, 0.5])
+    return Background(
+        share,
+        chance_mean=float(means[low]),
+        chance_spread=float(spreads[low]),
+        mean=float(means[high]),
+        spread=float(spreads[high]),
+        median=float(median),
+        tenth=float(tenth),
+    )
 
 
 def _log_density(scores: Scores, mean: float | Scores, spread: float | Scores) -> Scores:

@@ -150,7 +150,7 @@ def refuse_no_path(path: object) -> None:
         UsageError: it is no path; or an empty one, of an unset variable in a shell, which must not stand for
             the working directory.
     """
-    if not isinstance(path, str | os.PathLike):
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise UsageError(f"a photo or folder is named by its path; received {path!r}")
     if not os.fspath(path):
         raise UsageError("a path is empty; name a folder or a photo, or . for this folder")
@@ -265,8 +265,9 @@ class Below:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def expanded(path: str) -> str:
+def expanded(path: str | bytes) -> str:
     """``path`` with the folder that ``~`` stands for; one with NUL, which no file has, as it is."""
+    path = os.fsdecode(path)  # what ``__fspath__`` gives may be bytes
     return path if "\0" in path else os.path.expanduser(path)
 
 

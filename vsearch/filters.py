@@ -390,7 +390,10 @@ def _whole(number: int | float, operator: Operator) -> int:
 
 
 def _raw(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"a filter must be Unicode; this is not: {text!r}") from error
 
 
 def _wrong(c: Comparison, why: str) -> UsageError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from PIL import Image
 
 from vsearch import containment, files, hashing, images
 from vsearch.catalog import Catalog
-from vsearch.encoders import NOT_FINITE, Encoder
+from vsearch.encoders import NO_WORD, NOT_FINITE, Encoder
 from vsearch.errors import EncoderError, PhotoError, UsageError
 from vsearch.kinds import Original, Seen
 from vsearch.ranking import mixed, normalised
@@ -27,12 +26,13 @@ Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 Picture = images.Source | Photo
 Crop = str | tuple[int, int, int, int]
+_LARGEST_WEIGHT = 1e6
 _CROP = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Weighted:
-    """A picture and how much it counts."""
+    """A picture and how much it counts, above 0 and up to a million."""
 
     picture: Picture
     weight: float = 1.0
@@ -69,6 +69,7 @@ class Question:
         pinned: it is one whole picture, so that its variants come next.
         parts: what ``vector`` was mixed of, where it is more than one: float32 [P, D].
         shares: how much each part counts, float64 [P]; negative ones push away.
+        worded: words are among them, whose cosines with photos lie elsewhere than those of pictures.
     """
 
     vector: Vector
@@ -78,6 +79,7 @@ class Question:
     pinned: bool = False
     parts: Vectors | None = None
     shares: npt.NDArray[np.float64] | None = None
+    worded: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +133,7 @@ class Asker:
         plus, minus = found[: len(asked.plus)], found[len(asked.plus) :]
         weights = [w.weight for w in asked.plus]
         if asked.text is not None:
-            plus.append(Question(self._unit(self._encoder().encode_text(asked.text))))
+            plus.append(Question(self._unit(self._encoder().encode_text(asked.text)), worded=True))
             weights.append(asked.text_weight)
         if len(plus) == 1 and not minus:
             return plus[0]
@@ -290,13 +292,13 @@ def _check(asked: Asked) -> None:
     if asked.crop is not None and not asked.plus:
         raise UsageError("a crop needs a picture; name one")
     if asked.text is not None and not (isinstance(asked.text, str) and asked.text.strip()):
-        raise UsageError("the text of a query must have a word in it")
+        raise UsageError(NO_WORD)
     if asked.text is not None and any("\ud800" <= letter <= "\udfff" for letter in asked.text):
         raise UsageError("the text of a query must be Unicode; this one has bytes that are not")
     weights = [*(w.weight for w in (*asked.plus, *asked.minus)), asked.text_weight]
-    wrong = [w for w in weights if not (isinstance(w, Real) and math.isfinite(w) and w > 0)]
+    wrong = [w for w in weights if not (isinstance(w, Real) and 0 < w <= _LARGEST_WEIGHT)]
     if wrong:
-        raise UsageError(f"weights must be numbers above 0; received {wrong[0]}")
+        raise UsageError(f"weights must be numbers above 0, a million at most; received {wrong[0]}")
 
 
 def _combined(
@@ -320,7 +322,8 @@ def _combined(
     digests = frozenset[str]().union(*(q.digests for q in plus))
     originals = [original for question in plus for original in question.originals]
     twins = {photo.id: photo for question in plus for photo in question.twins}
-    return Question(vector, digests, originals, [*twins.values()], parts=parts, shares=shares)
+    worded = any(question.worded for question in plus)
+    return Question(vector, digests, originals, [*twins.values()], parts=parts, shares=shares, worded=worded)
 
 
 def _pushed(parts: Vectors, shares: npt.NDArray[np.float64], plus: int) -> Vector:

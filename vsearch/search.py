@@ -106,6 +106,7 @@ class Searcher:
         self._nearest = nearest
         self._covered = covered
         self._background: Background | None = None
+        self._sample: npt.NDArray[np.float32] | None = None  # kept for words alone: such vectors are short
         self._rows = rows
         self._kinds = Kinds(rows.thumbnails.thumbnail, seen)
 
@@ -140,11 +141,19 @@ class Searcher:
     def _answer(self, question: Question, pool: _Pool, k: int, wanted: Wanted, only: Only | None) -> Answer:
         matches = self._matches(question, pool, k, wanted.refine, only)
         if wanted.min_match is not None:
-            plain = np.array([match.cosine for match in matches], np.float64)
-            found = self.background().probability(plain)
+            found = self._probabilities(question, np.array([match.cosine for match in matches], np.float64))
             found[[match.kind == "identical" for match in matches]] = 1.0  # whatever the spread says
             matches = [replace(m, match=float(p)) for m, p in zip(matches, found, strict=True)]
         return _kept(matches, wanted)
+
+    def _probabilities(self, question: Question, plain: Scores) -> Scores:
+        """That photos with these plain cosines are related to the question."""
+        unrelated = self.background()
+        if question.worded:
+            if self._sample is None:
+                self._sample = self._sampled()
+            plain = unrelated.moved(plain, cosine(question.vector, self._sample).astype(np.float64))
+        return unrelated.probability(plain)
 
     def background(self) -> Background:
         """How scores of random pairs of this library are spread.
@@ -153,11 +162,14 @@ class Searcher:
             UsageError: it has too few photos to tell.
         """
         if self._background is None:
-            rows = self._catalog.matching("TRUE", ())
-            self._background = background(read_vectors(self._directory, spread(rows, SAMPLE)))
+            self._background = background(self._sampled())
         if self._background is None:
             raise UsageError("the index has too few photos to tell probabilities; leave --min-match out")
         return self._background
+
+    def _sampled(self) -> npt.NDArray[np.float32]:
+        rows = self._catalog.matching("TRUE", ())
+        return read_vectors(self._directory, spread(rows, SAMPLE))
 
     def _only(self, condition: Condition | None) -> Only | None:
         if condition is None:

@@ -80,10 +80,56 @@ def test_words_find_pictures(colours: vsearch.Index, text: str, name: str) -> No
     assert Path(colours.query(text=text, k=1)[0].path).stem == name
 
 
+def test_words_must_be_left_when_the_text_is_cleaned(colours: vsearch.Index) -> None:
+    for text in ("...", " ?! "):
+        with pytest.raises(vsearch.UsageError, match="must have a word"):
+            colours.query(text=text)
+
+
 def test_words_and_pictures_mix_by_weight(colours: vsearch.Index) -> None:
     picture = Image.new("RGB", (8, 8), "red")
     assert Path(colours.query(picture, text="blue", text_weight=3, k=1)[0].path).stem == "blue"
     assert Path(colours.query(picture, text="blue", text_weight=0.3, k=1)[0].path).stem == "red"
+
+
+@pytest.fixture
+def gap_folder(tmp_path: Path, clip_folder: Path) -> Path:
+    """The same with a number beside the colours that words and pictures never share, as in real models."""
+    folder = shutil.copytree(clip_folder, tmp_path / "gap")
+    save(
+        folder / "visual" / "model.onnx",
+        [
+            helper.make_node("ReduceMean", ["image"], ["colour"], axes=[2, 3], keepdims=0),
+            helper.make_node("Concat", ["colour", "kind"], ["vector"], axis=1),
+        ],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, 5])],
+        [numpy_helper.from_array(np.array([[0.8, 0]], np.float32), "kind")],
+    )
+    graph = onnx.load(folder / "textual" / "model.onnx")
+    table = np.pad(numpy_helper.to_array(graph.graph.initializer[0]), [(0, 0), (0, 2)])
+    table[2:, 4] = 3
+    graph.graph.initializer[0].CopyFrom(numpy_helper.from_array(table, "table"))
+    graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 5
+    onnx.save(graph, folder / "textual" / "model.onnx")
+    (folder / "config.json").write_text(json.dumps({"embed_dim": 5, "text_cfg": {"context_length": CONTEXT}}))
+    return folder
+
+
+def test_words_are_judged_by_what_photos_score_with_them(tmp_path: Path, gap_folder: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for n, shade in enumerate(np.random.default_rng(3).integers(0, 60, (60, 3)).tolist()):
+        shade[n % 3] = 255 - shade[n % 3]
+        Image.new("RGB", (8, 8), tuple(shade)).save(folder / f"{('red', 'lime', 'blue')[n % 3]}{n}.png")
+    with vsearch.Index.create(tmp_path / "many.vsearch", encoder=gap_folder) as index:
+        index.add(folder)
+        words = index.query(text="red", k=None, min_match=0.9)
+        pictures = index.query(folder / "red0.png", k=None, min_match=0.9)
+        both = index.query(folder / "red0.png", text="red", k=None, min_match=0.9)
+    for found in (words, pictures, both):
+        assert {Path(match.path).name.startswith("red") for match in found} == {True}
+        assert len(found) == 20
 
 
 def test_pictures_come_in_as_rgb_planes_scaled_by_mean_and_std(clip_folder: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import vsearch
 from tests.server.tab import NEEDS_CHROMIUM, PHONE, Tab, playwright
@@ -106,6 +109,26 @@ def test_the_written_page_reaches_for_nothing(
     assert complaints == []
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     context.close()
+
+
+@pytest.mark.parametrize("size", [(1200, 800), PHONE])
+def test_all_of_a_few_photos_is_in_sight(
+    browser: playwright.Browser, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1], [0.5, 0.4]], np.float32)
+    few = vsearch.PhotoMap([*"12345"], ["/photos/a.png"] * 5, corners)
+    picture = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(picture, "JPEG")
+    write_map(tmp_path / "few.html", few, lambda _: picture.getvalue())
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    page.goto((tmp_path / "few.html").as_uri())
+    page.wait_for_function(f"() => ({COLOURS})(document.getElementById('plane')) > 50")
+    edges = """canvas => {
+    const { width: w, height: h } = canvas, context = canvas.getContext("2d");
+    const strips = [[0, 0, w, 1], [0, h - 1, w, 1], [0, 0, 1, h], [w - 1, 0, 1, h]];
+    return Math.max(...strips.map((strip) => Math.max(...context.getImageData(...strip).data))); }"""
+    assert page.locator("#plane").evaluate(edges) == 0
+    page.close()
 
 
 def test_names_with_markup_in_them_are_shown_as_text(

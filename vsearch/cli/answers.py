@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vsearch.durable import LONGEST_NAME
-from vsearch.errors import StorageError, UsageError
+from vsearch.errors import UsageError
+
+_CLOCK = 2.0  # seconds: how finely FAT keeps times
 
 if TYPE_CHECKING:
     from vsearch.index import Index
     from vsearch.question import Asked, Crop, Picture
-    from vsearch.records import Match
+    from vsearch.records import Answer, Match
     from vsearch.render.parts import Part
 
 
@@ -73,8 +75,10 @@ def check_output(output: Output) -> None:
 
     if output.as_json + output.paths + output.null + output.preview > 1:
         raise UsageError("--json, --paths, -0 and --preview exclude each other; choose one")
-    if output.copy_to is not None and output.link_to is not None and output.copy_to == output.link_to:
+    if _are_one(output.copy_to, output.link_to):
         raise UsageError("--copy-to and --link-to need a folder each")
+    if _are_one(output.html, output.sheet):
+        raise UsageError("--html and --sheet need a file each")
     if output.sheet is not None and output.sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise UsageError(f"a montage is a .jpg or a .png; received {output.sheet}")
     if output.html is not None:
@@ -83,18 +87,26 @@ def check_output(output: Output) -> None:
         durable.check_output(output.sheet, durable.MONTAGE)
 
 
+def _are_one(*places: Path | None) -> bool:
+    return (
+        None not in places and len({os.path.realpath(place.expanduser()) for place in places if place}) == 1
+    )
+
+
 def deliver(
     index: Index,
     query: Shown,
-    matches: Sequence[Match],
+    answer: Answer,
     output: Output,
 ) -> None:
     """Print the matches and write, copy or open what was asked for."""
+    matches = answer.matches
     parts = _parts(index, query) if output.html or output.sheet else []
     if output.html is not None:
         from vsearch.render.html import SheetRow, write_sheet
 
-        write_sheet(output.html, [SheetRow(query.name, parts, matches, query.filters)], index.thumbnail)
+        row = SheetRow(query.name, parts, matches, query.filters, answer.note)
+        write_sheet(output.html, [row], index.thumbnail)
         print(f"contact sheet: {output.html}", file=sys.stderr)
     if output.sheet is not None:
         from vsearch.render.montage import write_montage
@@ -161,31 +173,48 @@ def _thumbnail(index: Index, picture: Picture, crop: Crop | None) -> bytes | Non
 
 
 def _place(matches: Sequence[Match], folder: Path, put: Callable[[str, str], object], done: str) -> None:
-    """Put each match into ``folder`` under ``rank-name``; what is there already is never replaced."""
-    from vsearch.durable import storage_errors
+    """Put each match into ``folder`` under ``rank-name``; what is there already is never replaced.
+
+    A run that was stopped may be repeated: what it has put there stays.
+    """
+    from vsearch.durable import storage_errors, temporary_beside
     from vsearch.render.text import printable
 
-    width, placed = len(str(len(matches))), 0
+    width, placed, there = len(str(len(matches))), 0, 0
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder")
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for match in matches:
         target = folder / _fitting(f"{match.rank:0{width}d}-{Path(match.path).name}")
-        if os.path.lexists(target):
-            raise UsageError(f"{printable(str(target))} is there already; choose an empty folder")
-        if not os.access(match.path, os.R_OK):
+        if not (os.path.isfile(match.path) and os.access(match.path, os.R_OK)):
             print(f"skipped {printable(match.path)}: it is gone, or cannot be read", file=sys.stderr)
             continue
+        if os.path.lexists(target):
+            if target.is_symlink() != (put is os.symlink) or not _is_put(match.path, target):
+                raise UsageError(f"{printable(str(target))} is there already; choose an empty folder")
+            there += 1
+            continue
+        temporary = temporary_beside(target)
         try:
-            with storage_errors(target):
-                put(match.path, str(target))
-        except StorageError:
-            with suppress(OSError):  # half of a copy; a name too long is none
-                target.unlink()
-            raise
+            with storage_errors(f"{target} from {match.path}"):
+                put(match.path, str(temporary))
+                os.replace(temporary, target)
+        finally:
+            with suppress(OSError):  # half of a copy
+                temporary.unlink()
         placed += 1
-    print(f"{done} {placed} photos into {folder}", file=sys.stderr)
+    rest = f"; {there} there already" if there else ""
+    print(f"{done} {placed} photos into {folder}{rest}", file=sys.stderr)
+
+
+def _is_put(path: str, target: Path) -> bool:
+    """Whether ``target`` is a link to the file at ``path``, or a copy of it by size and time."""
+    if target.is_symlink():
+        return os.readlink(target) == path
+    copy, original = target.stat(), os.stat(path)
+    apart = abs(copy.st_mtime - original.st_mtime)
+    return target.is_file() and copy.st_size == original.st_size and apart <= _CLOCK
 
 
 def _fitting(name: str) -> str:
@@ -197,6 +226,8 @@ def _fitting(name: str) -> str:
 
 
 def _open(path: str) -> None:
+    if not os.path.exists(path):
+        raise UsageError(f"cannot open {path}: the file is gone; `vsearch sync` makes the index follow")
     if sys.platform == "win32":
         os.startfile(path)
         return

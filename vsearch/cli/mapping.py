@@ -13,7 +13,7 @@ import typer
 from vsearch import durable
 from vsearch.cli import NOTHING_FOUND, app
 from vsearch.cli.options import IndexOption, JsonOption, SinceOption, UnderOption, UntilOption
-from vsearch.cli.querying import Filter
+from vsearch.cli.querying import Filter, named_filters
 from vsearch.errors import UsageError
 
 
@@ -57,7 +57,7 @@ def map_photos(
     if html is not None:
         from vsearch.render.map import write_map
 
-        filters = [text for text in (where, under, since, until) if text]
+        filters = named_filters(where, under=under, since=since, until=until)
         with opened, _working("drawing the thumbnails"), opened.thumbnails() as thumbnail:
             write_map(html, found, thumbnail, filters)
         print(f"map: {html}", file=sys.stderr)

@@ -113,17 +113,9 @@ def query(
     with Index.open(index, device=device) as opened:
         condition = opened.condition(where, under=under, since=since, until=until)
         wanted = Wanted(_count(k), expand, condition, min_score, min_match)
-        short_forms = {
-            "under": under,
-            "since": since,
-            "until": until,
-            "min-score": min_score,
-            "min-match": min_match,
-        }
-        filters = [
-            *([where] if where else []),
-            *(f"{name} {value}" for name, value in short_forms.items() if value is not None),
-        ]
+        filters = named_filters(
+            where, under=under, since=since, until=until, min_score=min_score, min_match=min_match
+        )
         if bulk is not None:
             others = (html, sheet, preview, open_best, copy_to, link_to, text_weight != 1.0)
             if images or minus or text or crop or not as_json or any(others):
@@ -135,11 +127,17 @@ def query(
             return
         asked = _asked(opened, images or [], minus or [], text, text_weight, crop)
         answer = opened.answer(asked, wanted, once=True)
-        deliver(opened, Shown(asked, images or [], minus or [], filters), answer.matches, output)
+        deliver(opened, Shown(asked, images or [], minus or [], filters), answer, output)
         if answer.note:
             print(answer.note, file=sys.stderr)
         if not answer.matches:
             raise typer.Exit(NOTHING_FOUND)
+
+
+def named_filters(where: str | None, **short_forms: str | float | None) -> list[str]:
+    """The filters that were given, as pages name them: ``since 2024``."""
+    forms = (f"{name.replace('_', '-')} {given}" for name, given in short_forms.items() if given is not None)
+    return [*([where] if where else []), *forms]
 
 
 def _asked(

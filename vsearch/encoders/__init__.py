@@ -7,6 +7,7 @@ come with the package.
 
 from vsearch.encoders.bundles import Bundle
 from vsearch.encoders.catalogue import available, resolve
+from vsearch.encoders.clip import NO_WORD
 from vsearch.encoders.session import NOT_FINITE, Encoder
 
-__all__ = ["NOT_FINITE", "Bundle", "Encoder", "available", "resolve"]
+__all__ = ["NOT_FINITE", "NO_WORD", "Bundle", "Encoder", "available", "resolve"]

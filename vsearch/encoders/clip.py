@@ -23,7 +23,7 @@ import numpy.typing as npt
 from vsearch import durable
 from vsearch.encoders import devices
 from vsearch.encoders.specification import Specification
-from vsearch.errors import EncoderError
+from vsearch.errors import EncoderError, UsageError
 from vsearch.quiet import quiet_stderr
 from vsearch.records import Device, ResizeMode
 from vsearch.resizing import Fill, Interpolation, Resizing, is_fill
@@ -34,6 +34,7 @@ TOKENIZER = Path("textual", "tokenizer.json")
 TOKENIZER_CONFIG = Path("textual", "tokenizer_config.json")
 PREPROCESSING = Path("visual", "preprocess_cfg.json")
 CONFIG = Path("config.json")
+NO_WORD = "the text of a query must have a word in it"
 _CONTEXT = 77
 _PAD_TOKENS = ("<pad>", "[PAD]", "<|endoftext|>")
 _RESIZE: dict[str, ResizeMode] = {"shortest": "crop", "squash": "stretch", "longest": "pad"}
@@ -108,8 +109,15 @@ class TextHalf:
         self._tokenizer = _tokenizer(folder, context or _fixed_length(self._session))
 
     def encode(self, text: str) -> npt.NDArray[np.float32]:
-        """The vector of ``text``, float32 [D], as the graph gives it."""
-        encoding = self._tokenizer.encode(cleaned(text, canonical=self._canonical))
+        """The vector of ``text``, float32 [D], as the graph gives it.
+
+        Raises:
+            UsageError: cleaning leaves nothing of it.
+        """
+        words = cleaned(text, canonical=self._canonical)
+        if not words:
+            raise UsageError(NO_WORD)
+        encoding = self._tokenizer.encode(words)
         ids = np.array([encoding.ids], np.int32)
         values = {"attention_mask": np.array([encoding.attention_mask], np.int32)}
         inputs = self._session.get_inputs()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 
@@ -17,12 +19,13 @@ from vsearch.render.text import printable
 
 @dataclass(frozen=True, slots=True)
 class SheetRow:
-    """One query of a sheet: its name, what it asks with, its matches, the filters used."""
+    """One query of a sheet: its name, what it asks with, its matches, the filters used, why there are few."""
 
     query: str
     parts: Sequence[Part]
     matches: Sequence[Match]
     filters: Sequence[str] = ()
+    note: str = ""
 
 
 def write_sheet(path: Path, rows: Sequence[SheetRow], thumbnail: Callable[[str], bytes | None]) -> None:
@@ -45,6 +48,7 @@ def write_sheet(path: Path, rows: Sequence[SheetRow], thumbnail: Callable[[str],
                         {"name": printable(part.name), "role": part.role, "picture": data_url(part.jpeg)}
                         for part in row.parts
                     ],
+                    "note": printable(row.note),
                     "filters": [printable(text) for text in row.filters],
                     "cards": [_card(match, thumbnail(match.id)) for match in row.matches],
                 }
@@ -68,8 +72,10 @@ def _card(match: Match, thumbnail: bytes | None) -> dict[str, object]:
 
 
 def file_url(path: str) -> str:
-    """A path as a link."""
-    return Path(path).as_uri()
+    """A path as a link; to the bytes that the index knows, whatever this process takes names to be."""
+    if os.name == "nt":
+        return Path(path).as_uri()
+    return "file://" + quote(path, encoding="utf-8", errors="surrogateescape")
 
 
 def data_url(jpeg: bytes | None) -> str:

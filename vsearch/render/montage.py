@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import unicodedata
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -19,6 +22,17 @@ _LABEL = 44
 _GAP = 12
 _COLUMNS = 6
 _MOST = 240  # pictures; JPEG ends at 65,535 pixels
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_SIZE = 15
+# Pillow brings a font of ASCII letters alone; these lie on most systems, each with more of the others.
+_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "segoeui.ttf",
+    "Arial Unicode.ttf",
+    "NotoSansCJK-Regular.ttc",
+)
+_NO_LETTER = "\uffff"
 _BACKGROUND, _INK, _SOFT, _ACCENT = "#ffffff", "#111111", "#666666", "#2563eb"
 
 
@@ -38,7 +52,7 @@ def write_montage(
         UsageError, StorageError: ``path`` cannot be written.
     """
     shown = matches[:_MOST]
-    tiles = [_tile(part.jpeg, Path(part.name).name or part.name, part.role, _ACCENT) for part in parts]
+    tiles = [_tile(part.jpeg, _title(part), part.role, _ACCENT) for part in parts]
     tiles += [
         _tile(thumbnail(m.id), Path(m.path).name, f"{m.rank}   {m.score:.3f}   {m.kind}", _SOFT)
         for m in shown
@@ -60,6 +74,11 @@ def write_montage(
     return len(shown)
 
 
+def _title(part: Part) -> str:
+    """A picture's file name, or the words."""
+    return part.name if part.jpeg is None else Path(part.name).name or part.name
+
+
 def _with_text(key: str, value: str) -> PngInfo:
     info = PngInfo()
     info.add_text(key, value)
@@ -73,16 +92,47 @@ def _tile(jpeg: bytes | None, name: str, facts: str, colour: str) -> Image.Image
             picture = opened.convert("RGB")
         picture.thumbnail((_TILE, _TILE))
         tile.paste(picture, ((_TILE - picture.width) // 2, (_TILE - picture.height) // 2))
-    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(15)
-    draw.text((0, _TILE + 4), facts, colour, font)
-    draw.text((0, _TILE + 23), _fitting(printable(name), draw, font), _INK, font)
+    draw = ImageDraw.Draw(tile)
+    draw.text((0, _TILE + 4), facts, colour, ImageFont.load_default(_SIZE))
+    name = unicodedata.normalize("NFC", printable(name))
+    font = max(_fonts(name), key=lambda font: sum(_has(font, letter) for letter in name))
+    draw.text((0, _TILE + 23), _fitting(_spelt(name, font), draw, font), _INK, font)
     return tile
 
 
-def _fitting(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _fonts(text: str) -> Sequence[_Font]:
+    """Those to try for ``text``."""
+    return [ImageFont.load_default(_SIZE)] if text.isascii() else _system_fonts()
+
+
+@cache
+def _system_fonts() -> Sequence[_Font]:
+    fonts: list[_Font] = []
+    for name in _FONTS:
+        with contextlib.suppress(OSError):  # it is not there
+            fonts.append(ImageFont.truetype(name, _SIZE))
+    return fonts or [ImageFont.load_default(_SIZE)]
+
+
+@cache
+def _has(font: _Font, letter: str) -> bool:
+    return letter.isascii() or bytes(font.getmask(letter)) != bytes(font.getmask(_NO_LETTER))
+
+
+def _spelt(text: str, font: _Font) -> str:
+    """``text`` by letters that ``font`` has: those it lacks without their marks, or as question marks."""
+    return "".join(c if _has(font, c) else _plain(c, font) for c in text)
+
+
+def _plain(letter: str, font: _Font) -> str:
+    parts = unicodedata.normalize("NFKD", letter)
+    return "".join(p if _has(font, p) else "?" for p in parts if not unicodedata.combining(p))
+
+
+def _fitting(text: str, draw: ImageDraw.ImageDraw, font: _Font) -> str:
     """``text``, cut in the middle where it is too long for a tile."""
-    short = text
+    short, dots = text, _spelt("\u2026", font)
     while draw.textlength(short, font) > _TILE and len(text) > 8:
         text = text[: len(text) // 2 - 1] + text[len(text) // 2 + 1 :]
-        short = f"{text[: len(text) // 2]}…{text[len(text) // 2 :]}"
+        short = f"{text[: len(text) // 2]}{dots}{text[len(text) // 2 :]}"
     return short

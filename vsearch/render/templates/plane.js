@@ -4,6 +4,7 @@
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const largest = 176; // CSS pixels of a thumbnail
 const smallestPicture = 8; // below that a square of its colour says as much
+const grown = 1.15; // of the chosen one
 const margin = 0.06;
 const pan = 60;
 const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -40,9 +41,11 @@ export class Plane {
     this.draw();
   }
 
-  // CSS pixels for one unit of the map; at zoom 1 all of it is in sight.
+  // CSS pixels for one unit of the map; at zoom 1 all of it is in sight, with a chosen thumbnail at each edge.
   get scale() {
-    return Math.min(this.width / this.across, this.height / this.tall) * (1 - 2 * margin) * this.zoom;
+    const side = this.sizeAt(1) * grown;
+    const room = (length) => Math.max(length - Math.max(2 * margin * length, side), 1);
+    return Math.min(room(this.width) / this.across, room(this.height) / this.tall) * this.zoom;
   }
 
   at(n) {
@@ -54,8 +57,12 @@ export class Plane {
 
   // Side of a thumbnail. It grows more slowly than distances, so that what overlaps comes apart.
   get size() {
+    return this.sizeAt(this.zoom);
+  }
+
+  sizeAt(zoom) {
     const room = 0.55 * Math.sqrt((this.width * this.height) / this.x.length);
-    return clamp(room * this.zoom ** 0.8, 3, largest);
+    return clamp(room * zoom ** 0.8, 3, largest);
   }
 
   nearest(px, py, reach) {
@@ -87,7 +94,7 @@ export class Plane {
     for (let n = 0; n < this.x.length; n += 1) if (n !== this.chosen) this.paintOne(n, size);
     context.imageSmoothingEnabled = true;
     if (this.chosen < 0) return;
-    const side = Math.max(size * 1.15, 14);
+    const side = Math.max(size * grown, 14);
     this.paintOne(this.chosen, side);
     const [cx, cy] = this.at(this.chosen);
     context.lineWidth = 3;
