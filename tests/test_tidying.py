@@ -206,8 +206,8 @@ def test_plans_and_decisions_come_as_json(run_family: Run, family: Path, tmp_pat
     [
         (("--move-to", "aside", "--protect", "nowhere"), "nowhere is to be protected and is not there"),
         (("--forget", "nothing"), "there is no decision 'nothing'"),
-        (("--decisions", "--html", "x.html"), "go with no decision"),
-        (("--undo", "--kind", "altered"), "go with no decision"),
+        (("--decisions", "--html", "x.html"), "cannot be combined with a decision"),
+        (("--undo", "--kind", "altered"), "cannot be combined with a decision"),
         (("--move-to", "aside", "--paths"), "do not go with a move"),
         (("--yes",), "are for --move-to and --hardlink"),
     ],
