@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -270,3 +271,19 @@ def test_a_folder_around_an_index_is_not_taken_for_one(
     with pytest.raises(vsearch.IndexNotFound):
         vsearch.Index.rebuild(photos)
     assert not (photos / "index.json").exists()
+
+
+def test_a_path_with_semicolons_does_not_hide_why(toy_encoder: Path, photos: Path, tmp_path: Path) -> None:
+    with vsearch.Index.create(tmp_path / "semi; colon", encoder=toy_encoder) as index:
+        index.add(photos)
+    (index.path / "encoder/encoder.onnx").unlink()
+    with pytest.raises(vsearch.IndexDamaged, match=r"is damaged \(.*semi; colon.*encoder\.onnx"):
+        vsearch.Index.open(index.path).query(photos / "day0/photo000.png")
+
+
+def test_an_answer_of_the_child_that_is_none_is_a_finding(
+    index: vsearch.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torn = subprocess.CompletedProcess([], 0, b'"2 photos are mis', b"")
+    monkeypatch.setattr("vsearch.inspection.subprocess.run", lambda *args, **options: torn)
+    assert any("2 photos are mis" in problem.what for problem in vsearch.Index.check(index.path, full=True))

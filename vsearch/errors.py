@@ -25,6 +25,15 @@ from __future__ import annotations
 class VsearchError(Exception):
     """Base of all errors raised on purpose; ``str(error)`` is one line fit for a person."""
 
+    def what_and_remedy(self) -> tuple[str, str]:
+        """What happened, and what to do: what follows the last semicolon, ``""`` if there is none.
+
+        >>> VsearchError("a;b; c.txt is damaged; run `vsearch rebuild`").what_and_remedy()
+        ('a;b; c.txt is damaged', 'run `vsearch rebuild`')
+        """
+        what, _, remedy = str(self).rpartition("; ")
+        return (what, remedy) if what else (remedy, "")
+
 
 class UsageError(VsearchError):
     """What was asked for makes no sense; the message says what is allowed."""

@@ -50,9 +50,8 @@ def check(path: str | os.PathLike[str] | None = None, *, full: bool = False) -> 
 
 
 def _problem(error: VsearchError) -> Problem:
-    """The error, whose text names the remedy after the last semicolon."""
-    what, _, remedy = str(error).rpartition("; ")
-    return Problem(what or remedy, remedy if what else _REBUILD)
+    what, remedy = error.what_and_remedy()
+    return Problem(what, remedy or _REBUILD)
 
 
 def _strays(directory: IndexDirectory) -> Iterator[Problem]:
@@ -120,7 +119,7 @@ def _segment_problems(directory: IndexDirectory, settings: Settings, row: Segmen
         else:
             yield Problem(f"{path} is missing: {error.reason}", _REREAD)
     except VsearchError as error:
-        yield Problem(str(error).rpartition("; ")[0], _REREAD)
+        yield Problem(error.what_and_remedy()[0], _REREAD)
 
 
 def _row_problems(directory: IndexDirectory, catalog: Catalog) -> Iterator[Problem]:
@@ -150,6 +149,5 @@ def _generation_problems(directory: IndexDirectory, catalog: Catalog, full: bool
         if catalog.count("ready"):
             yield Problem(f"{directory.path} has photos, none of them published", _SYNC)
         return
-    for what in collection_problems(directory, full=full):
-        problem, _, remedy = what.rpartition("; ")
-        yield Problem(problem or remedy, remedy if problem else _REBUILD)
+    for found in collection_problems(directory, full=full):
+        yield _problem(VsearchError(found))

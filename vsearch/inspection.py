@@ -55,7 +55,10 @@ def _ask(request: dict[str, Any]) -> tuple[list[Any], str | None]:
     """The child's findings, and why there are no more."""
     command = [sys.executable, "-m", "vsearch.inspection"]
     done = subprocess.run(command, input=json.dumps(request).encode(), capture_output=True)
-    found = [json.loads(line) for line in done.stdout.splitlines()]
+    try:
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+    except ValueError:  # a library wrote there as well, or the last line is torn
+        return [], f"cannot be read: {done.stdout[-200:].decode(errors='replace')!r} was answered"
     if done.returncode < 0:
         return found, f"ends the process that opens it, with signal {-done.returncode}"
     if done.returncode:

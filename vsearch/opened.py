@@ -162,7 +162,7 @@ class OpenIndex:
         try:
             return Bundle(self._directory.encoder)
         except EncoderError as error:
-            why = str(error).partition(";")[0]
+            why, _ = error.what_and_remedy()
             raise IndexDamaged(
                 f"{self._directory.encoder} is damaged ({why}); `vsearch rebuild` brings back an encoder of "
                 "this package, others must be copied there"

@@ -87,10 +87,10 @@ def check_output(output: Output) -> None:
         durable.check_output(output.sheet, durable.MONTAGE)
 
 
-def _are_one(*places: Path | None) -> bool:
-    return (
-        None not in places and len({os.path.realpath(place.expanduser()) for place in places if place}) == 1
-    )
+def _are_one(a: Path | None, b: Path | None) -> bool:
+    if a is None or b is None:
+        return False
+    return os.path.realpath(a.expanduser()) == os.path.realpath(b.expanduser())
 
 
 def deliver(

@@ -72,7 +72,10 @@ def sync(
         run_and_report(opened, "syncing", action, strict and not watch, as_json)
 
     for _ in _occasions(opened, watch):
-        _persistently(run) if watch else run()
+        if watch:
+            _persistently(run)
+        else:
+            run()
 
 
 def _occasions(index: Index, watch: bool) -> Iterator[None]:

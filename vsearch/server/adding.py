@@ -163,11 +163,11 @@ def root_of(roots: Sequence[str], wanted: str | None) -> str:
     Raises:
         UsageError: there is no such root, or it must be chosen.
     """
+    if not roots:
+        raise UsageError(NO_FOLDER)
     if wanted is None and len(roots) == 1:
         return roots[0]
     found = [root for root in roots if wanted in (root, os.path.basename(root))]
-    if not roots:
-        raise UsageError(NO_FOLDER)
     if len(found) != 1:
         raise UsageError(f"choose the photo folder with root; it must be one of {', '.join(roots)}")
     return found[0]
