@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vsearch import comparison, updates
+from vsearch import updates
 from vsearch.calibration import SAMPLE, background
+from vsearch.evaluation import comparison
 from vsearch.ranking import normalised
 from vsearch.sampling import spread
 

@@ -25,7 +25,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 import vsearch
-from vsearch import duplicates, files, neighbours
+from vsearch import files
+from vsearch.duplicates import neighbours, proposals
 from vsearch.hashing import as_numbers, distances
 from vsearch.segmentrows import SegmentRows
 
@@ -206,12 +207,12 @@ def measure_size(size: int) -> None:
     rows, every = np.arange(size), np.ones(size, np.bool_)
     start = time.perf_counter()
     with ThreadPoolExecutor(1) as side:
-        edges = side.submit(timed, lambda: duplicates.hash_edges(hashed, every))
+        edges = side.submit(timed, lambda: proposals.hash_edges(hashed, every))
         _, near = timed(lambda: neighbours.nearest(vectors, rows, rows, 6, 0.6))
     pairs, hashing = edges.result()
-    adjacent = duplicates.Adjacency(pairs.a, pairs.b, -pairs.distance.astype(np.int16), size)
+    adjacent = proposals.Adjacency(pairs.a, pairs.b, -pairs.distance.astype(np.int16), size)
     way = (adjacent.of, lambda a, b: abs(a - b) == size // 2, 32)
-    groups, grouping = timed(lambda: duplicates.stars(range(size), [way]))
+    groups, grouping = timed(lambda: proposals.stars(range(size), [way]))
     together = time.perf_counter() - start
     _, added = timed(lambda: add_thousand(hashed, vectors))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -221,10 +222,10 @@ def measure_size(size: int) -> None:
     assert len(groups.members) == size // 10
 
 
-def add_thousand(hashed: duplicates.Hashed, vectors: neighbours.Vectors) -> None:
+def add_thousand(hashed: proposals.Hashed, vectors: neighbours.Vectors) -> None:
     """What `duplicates` does after an `add` of 1,000 photos."""
     rows = np.arange(len(vectors))
-    duplicates.hash_edges(hashed, rows >= len(rows) - 1000)
+    proposals.hash_edges(hashed, rows >= len(rows) - 1000)
     neighbours.nearest(vectors, rows[-1000:], rows, 6, 0.6)
     neighbours.nearest(vectors, rows[:-1000], rows[-1000:], 6, 0.6)
 
@@ -235,7 +236,7 @@ def timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return function(), time.perf_counter() - start
 
 
-def made_up(size: int) -> tuple[duplicates.Hashed, neighbours.Vectors]:
+def made_up(size: int) -> tuple[proposals.Hashed, neighbours.Vectors]:
     """A tenth are altered copies, up to 6 bits off; vectors lie in clusters of about 20."""
     random_ = np.random.default_rng(1)
     hashes = random_.integers(0, 2**64, (2, size), dtype=np.uint64)
@@ -247,7 +248,7 @@ def made_up(size: int) -> tuple[duplicates.Hashed, neighbours.Vectors]:
     centres = random_.standard_normal((max(1, size // 20), neighbours.DIMENSIONS)).astype(np.float32)
     vectors = centres[random_.integers(0, len(centres), size)]
     vectors = vectors + 0.6 * random_.standard_normal(vectors.shape).astype(np.float32)
-    return duplicates.Hashed(hashes[0], hashes[1], aspect), vectors / np.linalg.norm(
+    return proposals.Hashed(hashes[0], hashes[1], aspect), vectors / np.linalg.norm(
         vectors, axis=1, keepdims=True
     )
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 from skimage import data
 
-from vsearch import containment
+from vsearch.variants import containment
 
 PHOTOS = {
     "cat": Image.fromarray(data.chelsea()),

@@ -15,19 +15,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 import vsearch
 from tests import album
 from tests.family import kinds_of, photo
-from vsearch import (
-    agreement,
-    comparisons,
-    duplicates,
-    groups,
-    hashing,
-    images,
-    judging,
-    keeping,
-    nearhashes,
-    neighbours,
-)
+from vsearch import hashing, images
+from vsearch.duplicates import comparisons, groups, keeping, nearhashes, neighbours, proposals
 from vsearch.records import DuplicatePhoto
+from vsearch.variants import agreement, judging
 
 # --- pure parts ----------------------------------------------------------------------------------
 
@@ -54,12 +45,10 @@ def test_multi_index_hashing_finds_what_comparing_all_finds() -> None:
     distances = np.bitwise_count(hashes[:, None] ^ hashes[None])
     found = {
         (int(q), int(o))
-        for pairs in nearhashes.HashTable(hashes).within(hashes, duplicates.HASH_BITS)
+        for pairs in nearhashes.HashTable(hashes).within(hashes, proposals.HASH_BITS)
         for q, o in zip(pairs.query, pairs.other, strict=True)
     }
-    assert found == set(
-        zip(*(x.tolist() for x in np.nonzero(distances <= duplicates.HASH_BITS)), strict=True)
-    )
+    assert found == set(zip(*(x.tolist() for x in np.nonzero(distances <= proposals.HASH_BITS)), strict=True))
 
 
 def test_nearest_in_blocks_is_nearest_of_all() -> None:
@@ -74,32 +63,32 @@ def test_nearest_in_blocks_is_nearest_of_all() -> None:
 
 def test_thousands_of_equal_hashes_are_one_class_and_few_proposals() -> None:
     count = 5000
-    hashed = duplicates.Hashed(
+    hashed = proposals.Hashed(
         np.full(count, 1 << 63, np.uint64), np.zeros(count, np.uint64), np.ones(count, np.float32)
     )
-    classes = duplicates.hash_classes(hashed)
+    classes = proposals.hash_classes(hashed)
     assert len(classes.first) == 1
-    edges = duplicates.hash_edges(hashed.take(classes.first), np.ones(1, np.bool_))
-    propose = duplicates.HashProposals(classes, edges)
+    edges = proposals.hash_edges(hashed.take(classes.first), np.ones(1, np.bool_))
+    propose = proposals.HashProposals(classes, edges)
     assert max(len(propose(row)) for row in range(count)) == 64
 
 
 def test_many_pairs_of_near_hashes_are_cut_down_before_all_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     count = 30
     phashes = np.uint64(1) << np.arange(count, dtype=np.uint64)  # each 2 bits from each other
-    hashed = duplicates.Hashed(phashes, np.zeros(count, np.uint64), np.ones(count, np.float32))
+    hashed = proposals.Hashed(phashes, np.zeros(count, np.uint64), np.ones(count, np.float32))
     new = np.ones(count, np.bool_)
-    expected = duplicates.hash_edges(hashed, new)
+    expected = proposals.hash_edges(hashed, new)
     cuts: list[int] = []
-    strongest = duplicates._strongest
+    strongest = proposals._strongest
 
-    def counted(edges: list[duplicates.Edges]) -> duplicates.Edges:
+    def counted(edges: list[proposals.Edges]) -> proposals.Edges:
         cuts.append(len(edges))
         return strongest(edges)
 
-    monkeypatch.setattr(duplicates, "_WAITING", 10)
-    monkeypatch.setattr(duplicates, "_strongest", counted)
-    found = duplicates.hash_edges(hashed, new)
+    monkeypatch.setattr(proposals, "_WAITING", 10)
+    monkeypatch.setattr(proposals, "_strongest", counted)
+    found = proposals.hash_edges(hashed, new)
     assert len(cuts) > 1
     assert len(found.a) == count * (count - 1) // 2
     for name in ("a", "b", "distance"):
@@ -119,28 +108,28 @@ def test_a_row_that_lost_a_neighbour_is_asked_again() -> None:
 def test_a_chain_is_no_group() -> None:
     related = {(1, 0), (2, 1), (3, 2)}
     ways = [(lambda row: range(row - 1, -1, -1), lambda a, b: (a, b) in related, 9)]
-    assert duplicates.stars(range(4), ways).members == {0: [1], 1: [2], 2: [3]}
+    assert proposals.stars(range(4), ways).members == {0: [1], 1: [2], 2: [3]}
 
 
 def test_what_came_before_its_neighbours_is_asked_again() -> None:
-    proposals = {0: [2], 1: [], 2: [1]}  # 0 knows only a copy of 1, which comes later
+    proposed = {0: [2], 1: [], 2: [1]}  # 0 knows only a copy of 1, which comes later
     related = {(2, 1), (0, 1)}
-    ways = [(lambda row: proposals[row], lambda a, b: (a, b) in related, 9)]
-    assert duplicates.stars(range(3), ways).members == {1: [2, 0]}
+    ways = [(lambda row: proposed[row], lambda a, b: (a, b) in related, 9)]
+    assert proposals.stars(range(3), ways).members == {1: [2, 0]}
 
 
 def test_a_small_group_joins_a_large_one_member_by_member() -> None:
-    proposals = {0: [3], 1: [0], 2: [], 3: [2], 4: [2]}  # 0 and 1: framed copies of 2, which comes later
+    proposed = {0: [3], 1: [0], 2: [], 3: [2], 4: [2]}  # 0 and 1: framed copies of 2, which comes later
     related = {(1, 0), (0, 2), (1, 2), (3, 2), (4, 2)}
-    ways = [(lambda row: proposals[row], lambda a, b: (a, b) in related, 9)]
-    assert duplicates.stars(range(5), ways).members == {2: [3, 4, 0, 1]}
+    ways = [(lambda row: proposed[row], lambda a, b: (a, b) in related, 9)]
+    assert proposals.stars(range(5), ways).members == {2: [3, 4, 0, 1]}
 
 
 def test_a_frame_joins_the_picture_whose_group_it_led() -> None:
-    proposals = {0: [1], 1: [0], 2: [1], 3: [1]}  # 0: a screenshot of 1, larger, and like no copy of it
+    proposed = {0: [1], 1: [0], 2: [1], 3: [1]}  # 0: a screenshot of 1, larger, and like no copy of it
     related = {(1, 0), (0, 1), (2, 1), (3, 1)}
-    ways = [(lambda row: proposals[row], lambda a, b: (a, b) in related, 9)]
-    assert duplicates.stars(range(4), ways).members == {1: [2, 3, 0]}
+    ways = [(lambda row: proposed[row], lambda a, b: (a, b) in related, 9)]
+    assert proposals.stars(range(4), ways).members == {1: [2, 3, 0]}
 
 
 def test_rules_are_applied_in_order() -> None:
@@ -352,7 +341,7 @@ def test_a_full_disk_keeps_nobody_from_looking(
     def full(path: Path, data: bytes) -> None:
         raise vsearch.StorageError(f"cannot write {path}: the disk is full")
 
-    monkeypatch.setattr("vsearch.comparisons.durable.write_atomic", full)
+    monkeypatch.setattr("vsearch.duplicates.comparisons.durable.write_atomic", full)
     found = family_index.duplicates()
     assert found
     monkeypatch.undo()

@@ -14,11 +14,12 @@ from sklearn.metrics.pairwise import cosine_similarity
 import vsearch
 from tests import album
 from tests.conftest import Run
-from vsearch import evaluation, labels, ranking, updates
-from vsearch.alterations import ALTERATIONS
-from vsearch.baselines import BASELINES
-from vsearch.comparison import approximate_recall
+from vsearch import ranking, updates
 from vsearch.errors import UsageError
+from vsearch.evaluation import labels, measures
+from vsearch.evaluation.alterations import ALTERATIONS
+from vsearch.evaluation.baselines import BASELINES
+from vsearch.evaluation.comparison import approximate_recall
 from vsearch.files import stat_file
 from vsearch.records import FileStat
 from vsearch.sampling import spread
@@ -28,7 +29,7 @@ def test_quality_equals_scikit_learn_s() -> None:
     random = np.random.default_rng(0)
     vectors = random.normal(size=(300, 8)).astype(np.float32)
     names = [str(n) for n in random.integers(0, 6, 300)]
-    measured = evaluation.quality(vectors, names, k=7)
+    measured = measures.quality(vectors, names, k=7)
     scores, truth = cosine_similarity(vectors), np.equal.outer(names, names)
     precisions, at_1, at_5, recalls = [], [], [], []
     for query in range(300):
@@ -48,14 +49,14 @@ def test_quality_equals_scikit_learn_s() -> None:
 
 def test_photos_alone_with_their_label_are_no_queries() -> None:
     vectors = np.float32([[1, 0], [1, 0.1], [0, 1]])
-    measured = evaluation.quality(vectors, ["a", "a", "alone"])
+    measured = measures.quality(vectors, ["a", "a", "alone"])
     assert (measured.queries, measured.mean_average_precision) == (2, 1.0)
 
 
 def test_places_of_altered_copies() -> None:
     vectors = np.eye(4, dtype=np.float32)
     queries = np.float32([[1, 0.1, 0, 0], [1, 0.9, 0, 0]])
-    assert evaluation.ranks_of(queries, vectors, [0, 1]).tolist() == [1, 2]
+    assert measures.ranks_of(queries, vectors, [0, 1]).tolist() == [1, 2]
 
 
 def test_the_graph_of_a_small_collection_misses_nothing() -> None:
@@ -220,11 +221,11 @@ def test_rankings_are_those_of_queries_without_the_photo_itself() -> None:
     vectors = np.repeat(centres, 20, axis=0) + random.standard_normal((60, 16))
     vectors = ranking.normalised(vectors.astype(np.float32))
     for name, score in ranking.RANKINGS.items():
-        for query, found in enumerate(evaluation.rankings(vectors, name)):
+        for query, found in enumerate(measures.rankings(vectors, name)):
             assert sorted([query, *found.tolist()]) == list(range(60))
             others = np.delete(np.arange(60), query)
             scores = dict(zip(others.tolist(), score(vectors[query], vectors[others]), strict=True))
             assert np.all(np.diff([scores[row] for row in found.tolist()]) <= 1e-6)
     labels = [str(row // 20) for row in range(60)]
-    plain, refined = (evaluation.quality(vectors, labels, by=name) for name in ("plain", "refined"))
+    plain, refined = (measures.quality(vectors, labels, by=name) for name in ("plain", "refined"))
     assert refined.mean_average_precision > plain.mean_average_precision

@@ -13,7 +13,7 @@ import pytest
 import vsearch
 from tests.conftest import Run
 from tests.family import photo
-from vsearch.moving import Outcome
+from vsearch.duplicates.moving import Outcome
 
 
 def moved(index: vsearch.Index, folder: Path) -> Outcome:

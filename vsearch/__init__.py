@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         VersionMismatch,
         VsearchError,
     )
-    from vsearch.evaluation import Quality
+    from vsearch.evaluation.measures import Quality
     from vsearch.index import Index
     from vsearch.photomap import PhotoMap
     from vsearch.records import (
@@ -93,7 +93,7 @@ __all__ = [
 _ERRORS = {name for name in __all__ if name.endswith(("Error", "Mismatch")) or name.startswith("Index")}
 _HOMES = dict.fromkeys(_ERRORS, "errors")
 _HOMES |= {"Index": "index", "Progress": "updates", "IndexStatus": "records", "PhotoMap": "photomap"}
-_HOMES |= dict.fromkeys(("Client", "connect"), "client") | {"Quality": "evaluation"}
+_HOMES |= dict.fromkeys(("Client", "connect"), "client") | {"Quality": "evaluation.measures"}
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,6 @@ from vsearch.directory import IndexDirectory
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, PhotoError, UsageError
 from vsearch.filters import Condition, Day
 from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
-from vsearch.kinds import Seen
 from vsearch.nearest import ONCE_BYTES, SCAN_BYTES, Graph, Nearest, Scan, Slices
 from vsearch.opened import OpenIndex
 from vsearch.published import generations_of
@@ -23,6 +22,7 @@ from vsearch.question import Asked, Asker, Crop, Picture, Question, Weighted, se
 from vsearch.records import Answer, Match, Photo, Result
 from vsearch.search import Searcher, Wanted
 from vsearch.segmentrows import StoredRows
+from vsearch.variants.kinds import Seen
 
 PathLike = str | os.PathLike[str]
 Read = TypeVar("Read")

@@ -31,7 +31,7 @@ from vsearch.tidy import TidyIndex
 from vsearch.updates import OnProgress, Writable
 
 if TYPE_CHECKING:  # what one verb alone needs is imported there: all took 0.1 s of every command
-    from vsearch.evaluation import Quality
+    from vsearch.evaluation.measures import Quality
 
 PathLike = str | os.PathLike[str]
 
@@ -347,11 +347,11 @@ class Index(Browsable, TidyIndex):
         Raises:
             UsageError: there is no such ranking, or labels that nothing can be measured with.
         """
-        from vsearch import evaluation
-        from vsearch import labels as labelling
+        from vsearch.evaluation import labels as labelling
+        from vsearch.evaluation import measures
         from vsearch.nearest import read_vectors
 
-        evaluation.check(rankings)
+        measures.check(rankings)
         catalog = self._reading()
         known = ((row, catalog.get(row.photo_id)) for row in catalog.matching("TRUE", ()))
         rows = {photo.file: row for row, photo in known if photo is not None}
@@ -359,7 +359,7 @@ class Index(Browsable, TidyIndex):
         named = [name for _, name in found]
         labelling.check(named)
         vectors = read_vectors(self._directory, [rows[file] for file, _ in found])
-        return {by: evaluation.quality(vectors, named, k, by) for by in rankings}
+        return {by: measures.quality(vectors, named, k, by) for by in rankings}
 
     @staticmethod
     def path_of(photo: Photo) -> str:

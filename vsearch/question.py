@@ -12,15 +12,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vsearch import containment, files, hashing, images
+from vsearch import files, hashing, images
 from vsearch.catalog import Catalog
 from vsearch.encoders import NO_WORD, NOT_FINITE, Encoder
 from vsearch.errors import EncoderError, PhotoError, UsageError
-from vsearch.kinds import Original, Seen
 from vsearch.ranking import mixed, normalised
 from vsearch.records import Photo
 from vsearch.segmentrows import StoredRows
 from vsearch.settings import Settings
+from vsearch.variants import containment
+from vsearch.variants.kinds import Original, Seen
 
 Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]

@@ -16,7 +16,6 @@ from vsearch.collection import Neighbours
 from vsearch.directory import IndexDirectory
 from vsearch.errors import IndexDamaged, UsageError
 from vsearch.filters import Condition
-from vsearch.kinds import Kinds, Seen
 from vsearch.nearest import Nearest, Only, read_vectors
 from vsearch.question import Question
 from vsearch.ranking import RANKINGS, cosine, nearness, normalised, refined, refined_together, scores_by
@@ -24,6 +23,7 @@ from vsearch.records import Answer, Match, Photo
 from vsearch.sampling import spread
 from vsearch.segmentrows import StoredRows
 from vsearch.settings import Settings
+from vsearch.variants.kinds import Kinds, Seen
 
 Scores = npt.NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from vsearch.opened import OpenIndex
 from vsearch.records import DuplicateGroup
 
 if TYPE_CHECKING:  # imported where it is used, or every command would wait for it
-    from vsearch.duplicating import Duplicates
+    from vsearch.duplicates.actions import Duplicates
 
 PathLike = str | os.PathLike[str]
 
@@ -40,12 +40,12 @@ class TidyIndex(OpenIndex):
         Raises:
             UsageError: an unknown kind or rule, or no photo of the index within that folder.
         """
-        from vsearch.duplicating import Wanted
+        from vsearch.duplicates.actions import Wanted
 
         return self.tidying().groups(Wanted(kinds, within, keep, sharpness))
 
     def tidying(self) -> Duplicates:
         """What can be decided about duplicates, and done with them: decisions, moves, links, undo."""
-        from vsearch.duplicating import Duplicates
+        from vsearch.duplicates.actions import Duplicates
 
         return Duplicates(self._directory, self._reading(), self._settings.encoder)

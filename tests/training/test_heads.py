@@ -15,12 +15,12 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 import vsearch
 from tests import album
 from tests.conftest import Run
-from vsearch import heads
 from vsearch.encoders import Encoder, resolve
 from vsearch.errors import EncoderMismatch, UsageError
-from vsearch.heads import Scatter, Strength
 from vsearch.images import read_pixels
 from vsearch.ranking import normalised
+from vsearch.training import heads
+from vsearch.training.heads import Scatter, Strength
 from vsearch.training.labelled import HeadRequest, train_head
 
 

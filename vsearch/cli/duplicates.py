@@ -16,9 +16,9 @@ from vsearch.cli.options import IndexOption, JsonOption
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from vsearch.duplicating import Duplicates
+    from vsearch.duplicates.actions import Duplicates
+    from vsearch.duplicates.moving import Outcome
     from vsearch.index import Index
-    from vsearch.moving import Outcome
     from vsearch.records import DuplicateGroup
 
 
@@ -98,7 +98,7 @@ def duplicates(
 
       vsearch duplicates --keep format,largest --move-to ~/aside --protect ~/Photos/originals --yes
     """
-    from vsearch.duplicating import MOVED_KINDS
+    from vsearch.duplicates.actions import MOVED_KINDS
     from vsearch.index import Index
 
     if as_json + paths + null > 1:
@@ -144,7 +144,7 @@ def _find(
 
     from vsearch import durable
     from vsearch.errors import install
-    from vsearch.localfeatures import available
+    from vsearch.variants.localfeatures import available
 
     if html is not None:
         durable.check_output(html, durable.PAGE)

@@ -15,7 +15,7 @@ from vsearch.cli.options import DeviceOption, JsonOption
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from vsearch.comparison import Contestant, Result
+    from vsearch.evaluation.comparison import Contestant, Result
     from vsearch.records import FileStat
 
 
@@ -83,7 +83,7 @@ def evaluate(
       vsearch evaluate ~/Photos --self --encoder photo --limit 500
     """
     from vsearch import durable
-    from vsearch.comparison import contestants
+    from vsearch.evaluation.comparison import contestants
 
     if itself == (labels is not None):
         raise UsageError("choose what counts as right: either --labels folder|REGEX|CSV, or --self")
@@ -104,7 +104,7 @@ def _photos(photos: Sequence[Path], exclude: Sequence[str], limit: int) -> list[
     from vsearch import updates
     from vsearch.cli.progress import progress_bar
     from vsearch.cli.skipping import print_left_out
-    from vsearch.comparison import readable
+    from vsearch.evaluation.comparison import readable
     from vsearch.sampling import spread
 
     found = updates.found(photos, exclude)
@@ -118,7 +118,7 @@ def _photos(photos: Sequence[Path], exclude: Sequence[str], limit: int) -> list[
 
 
 def _by_itself(compared: Sequence[Contestant], photos: Sequence[FileStat], as_json: bool) -> None:
-    from vsearch.comparison import compare_with_itself
+    from vsearch.evaluation.comparison import compare_with_itself
     from vsearch.render.evaluation import self_table
     from vsearch.render.text import console
 
@@ -139,8 +139,8 @@ def _by_labels(
     html: Path | None,
     as_json: bool,
 ) -> None:
-    from vsearch import labels as labelling
-    from vsearch.comparison import compare
+    from vsearch.evaluation import labels as labelling
+    from vsearch.evaluation.comparison import compare
     from vsearch.render.evaluation import quality_table
     from vsearch.render.text import console
 

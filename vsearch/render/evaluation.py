@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from vsearch import durable
-from vsearch.comparison import Result, SelfResult
+from vsearch.evaluation.comparison import Result, SelfResult
 from vsearch.render.html import data_url, environment
 from vsearch.render.text import printable, size_text
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vsearch.decisions import What
+from vsearch.duplicates.decisions import What
 from vsearch.records import Kind, Metric, Relation
 
 MOST_PICTURES = 16

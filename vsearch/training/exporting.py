@@ -20,7 +20,7 @@ from vsearch.encoders import Bundle, Encoder, graphs
 from vsearch.encoders.architectures import Architecture, Models, pooled
 from vsearch.encoders.bundles import GRAPH, SPECIFICATION
 from vsearch.encoders.specification import Specification
-from vsearch.evaluation import nearest
+from vsearch.evaluation.measures import nearest
 from vsearch.records import Device
 from vsearch.sampling import spread
 from vsearch.training.batches import Split, in_order

@@ -1,4 +1,4 @@
-"""A head on an encoder: labelled photos -> vectors -> :mod:`vsearch.heads` -> a bundle with one graph."""
+"""A head on an encoder: labelled photos -> vectors -> a head (``heads``) -> a bundle with one graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import __version__, durable, files, heads, labels, updates
+from vsearch import __version__, durable, files, updates
 from vsearch.catalog import Catalog, VectorRow
 from vsearch.components import PrincipalComponents
 from vsearch.directory import IndexDirectory
@@ -22,13 +22,15 @@ from vsearch.encoders import Bundle, Encoder, catalogue, devices, graphs, resolv
 from vsearch.encoders.bundles import GRAPH, SPECIFICATION
 from vsearch.encoders.graphs import Projection
 from vsearch.errors import EncoderError, EncoderMismatch, MissingExtraError, UsageError, install
-from vsearch.heads import Gain, Learned
+from vsearch.evaluation import labels
 from vsearch.ingest import BATCH, Job, Reader, read_here
 from vsearch.nearest import read_vectors
 from vsearch.ranking import normalised
 from vsearch.records import Device, FileStat, Skipped
 from vsearch.sampling import spread
 from vsearch.settings import Settings
+from vsearch.training import heads
+from vsearch.training.heads import Gain, Learned
 
 Vectors = npt.NDArray[np.float32]
 OnPhoto = Callable[[int, int], None]
@@ -71,7 +73,7 @@ class HeadTrained:
         base: name of the encoder below it.
         photos, labels: that it learned from.
         encoded: how many of the photos were encoded now; the index knew the others.
-        method, shrinkage, stretch: what cross-validation chose (:mod:`vsearch.heads`).
+        method, shrinkage, stretch: what cross-validation chose (:mod:`vsearch.training.heads`).
         known: the gain on held-out photos.
         unseen: the gain on held-out labels, or ``None`` where there are too few.
         dimension: length of its vectors.

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from vsearch.decisions import Decision
+from vsearch.duplicates.decisions import Decision
 from vsearch.index import Index
 from vsearch.records import Relation
 from vsearch.server import schemas

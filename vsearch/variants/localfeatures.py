@@ -2,7 +2,7 @@
 
 SIFT keypoints (Lowe 2004) of both pictures are matched, and RANSAC fits a similarity transform (shift, scale,
 turn) to the matches.  Scenes that merely look alike have matches too, so the transform must pass a second
-test: the pictures, laid on each other by it, agree block by block (:mod:`vsearch.agreement`).
+test: the pictures, laid on each other by it, agree block by block (:mod:`vsearch.variants.agreement`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import agreement
 from vsearch.records import Region
+from vsearch.variants import agreement
 
 Grey = npt.NDArray[np.uint8]
 

@@ -1,7 +1,7 @@
 """Which photos to compare, and groups around representatives: pure, on arrays.
 
 Perceptual hashes propose pictures that are the same as a whole, vectors propose pictures that share a
-part, and capture times propose bursts.  Whoever judges a pair (:mod:`vsearch.judging`) decides.
+part, and capture times propose bursts.  Whoever judges a pair (:mod:`vsearch.variants.judging`) decides.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch import hashing
-from vsearch.nearhashes import HashTable
+from vsearch.duplicates.nearhashes import HashTable
 
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.intp]

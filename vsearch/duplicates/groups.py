@@ -10,9 +10,9 @@ import numpy as np
 
 from vsearch import files, images
 from vsearch.catalog import Catalog
+from vsearch.duplicates.finding import Finder, Group
 from vsearch.errors import PhotoError
 from vsearch.files import Below
-from vsearch.finding import Finder, Group
 from vsearch.records import DuplicateGroup, DuplicateMember, DuplicatePhoto, Photo, Relation
 
 PathLike = str | os.PathLike[str]

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch import durable
-from vsearch.duplicates import Edges
-from vsearch.neighbours import Nearest
+from vsearch.duplicates.neighbours import Nearest
+from vsearch.duplicates.proposals import Edges
 
 VERSION = 4
 Digests = npt.NDArray[np.void]

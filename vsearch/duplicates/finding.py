@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import comparisons, duplicates, neighbours, photoset
 from vsearch.catalog import Catalog
-from vsearch.comparisons import UNKNOWN, Comparisons, Verdicts
 from vsearch.directory import IndexDirectory
-from vsearch.duplicates import Adjacency, Edges, HashClasses, HashProposals, Stars
+from vsearch.duplicates import comparisons, neighbours, photoset, proposals
+from vsearch.duplicates.comparisons import UNKNOWN, Comparisons, Verdicts
+from vsearch.duplicates.neighbours import Nearest
+from vsearch.duplicates.proposals import Adjacency, Edges, HashClasses, HashProposals, Stars
 from vsearch.errors import StorageError
-from vsearch.judging import UNRELATED, Judge, Verdict
-from vsearch.neighbours import Nearest
 from vsearch.records import Location, Region, Relation
 from vsearch.segmentrows import SegmentRows
+from vsearch.variants.judging import UNRELATED, Judge, Verdict
 
 FOLDER = "duplicates"
 NEAREST = 6
@@ -94,7 +94,7 @@ class Finder:
         """Bits between the pHashes of two rows, in the best of eight orientations."""
         if not (self.photos.has_hash[a] and self.photos.has_hash[b]):
             return None
-        return int(duplicates.orientation_distance(self.photos.hashed, np.array([a]), np.array([b]))[0])
+        return int(proposals.orientation_distance(self.photos.hashed, np.array([a]), np.array([b]))[0])
 
     # -- proposing -------------------------------------------------------------------------------
 
@@ -124,7 +124,7 @@ class Finder:
         """Pairs of near hashes, by the first row of each class."""
         classes = self._classes()
         heads = self._hashed_rows()[classes.first]
-        fresh = duplicates.hash_edges(self.photos.hashed.take(heads), new[heads])
+        fresh = proposals.hash_edges(self.photos.hashed.take(heads), new[heads])
         return Edges(
             np.concatenate([known.edges.a, heads[fresh.a].astype(np.int32)]),
             np.concatenate([known.edges.b, heads[fresh.b].astype(np.int32)]),
@@ -135,7 +135,7 @@ class Finder:
         return np.flatnonzero(self.photos.has_hash)
 
     def _classes(self) -> HashClasses:
-        return duplicates.hash_classes(self.photos.hashed.take(self._hashed_rows()))
+        return proposals.hash_classes(self.photos.hashed.take(self._hashed_rows()))
 
     def _nearest(self, known: Comparisons, unasked: npt.NDArray[np.bool_]) -> Nearest:
         vectors = photoset.projected(self.photos, self._vectors, known.basis)
@@ -182,10 +182,10 @@ class Finder:
             )
 
         ways = (
-            (by_hash, whole, duplicates.HASH_TRIES),
-            (by_vector.of, either, duplicates.VECTOR_TRIES),
+            (by_hash, whole, proposals.HASH_TRIES),
+            (by_vector.of, either, proposals.VECTOR_TRIES),
         )
-        return duplicates.stars(order, ways)
+        return proposals.stars(order, ways)
 
     def _verdict(self, row: int, other: int, *, part: bool, separate: frozenset[frozenset[int]]) -> Verdict:
         if {row, other} in separate or self._is_burst_time(row, other):
@@ -199,20 +199,20 @@ class Finder:
     def _is_burst_time(self, a: int, b: int) -> bool:
         """Whether the capture times say: two shots, one right after the other."""
         one, other = int(self.photos.taken[a]), int(self.photos.taken[b])
-        return -1 not in (one, other) and 0 < abs(one - other) <= duplicates.BURST_SECONDS
+        return -1 not in (one, other) and 0 < abs(one - other) <= proposals.BURST_SECONDS
 
     def _bursts(self, order: list[int], separate: frozenset[frozenset[int]]) -> Stars:
         near: dict[int, list[int]] = {}
-        for a, b in duplicates.burst_pairs(self.photos.taken, np.array(order, np.intp)):
+        for a, b in proposals.burst_pairs(self.photos.taken, np.array(order, np.intp)):
             near.setdefault(a, []).append(b)
             near.setdefault(b, []).append(a)
 
         def is_burst(row: int, other: int) -> bool:
             times = int(self.photos.taken[row]), int(self.photos.taken[other])
-            close = abs(times[0] - times[1]) <= duplicates.BURST_SECONDS
+            close = abs(times[0] - times[1]) <= proposals.BURST_SECONDS
             return close and {row, other} not in separate and self.score(row, other) >= BURST_SCORE
 
-        return duplicates.stars(order, [(lambda row: near.get(row, ()), is_burst, duplicates.HASH_TRIES)])
+        return proposals.stars(order, [(lambda row: near.get(row, ()), is_burst, proposals.HASH_TRIES)])
 
     def _described(self, found: Stars) -> list[Group]:
         """The groups of one picture; a content with several files is a group by itself."""

@@ -1,9 +1,9 @@
 """How photos relate to the pictures of a query: the same, a variant or alike; decided as duplicates are.
 
-Hashes say which photos may be the whole picture, scores and :mod:`vsearch.containment` which may be a part of
-it, and :mod:`vsearch.judging` looks at the thumbnails of these and decides.  Of those that score high the
-nearest are compared as parts, until three in a row are no variants.  Without OpenCV crops, borders and
-captions stay ``similar``; without thumbnails the hashes alone decide.
+Hashes say which photos may be the whole picture, scores and :mod:`vsearch.variants.containment` which may
+be a part of it, and :mod:`vsearch.variants.judging` looks at the thumbnails of these and decides.  Of those
+that score high the nearest are compared as parts, until three in a row are no variants.  Without OpenCV
+crops, borders and captions stay ``similar``; without thumbnails the hashes alone decide.
 
 What was found out is kept for as long as there is room: pages of one answer, and questions by photos that
 lie near each other, compare the same pictures.  Of 21 ms that a question by id took, 18 went into this.
@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import containment, hashing, judging, localfeatures
-from vsearch.containment import Small
-from vsearch.judging import Look, Recent
-from vsearch.localfeatures import Features
+from vsearch import hashing
 from vsearch.records import Kind, Location, Photo, PhotoFacts
+from vsearch.variants import containment, judging, localfeatures
+from vsearch.variants.containment import Small
+from vsearch.variants.judging import Look, Recent
+from vsearch.variants.localfeatures import Features
 
 # Re-encoded, resized, recoloured, mirrored and turned copies are within 10 bits in 99-100 % of 241 photos; of
 # 7,160 answers that showed other photos 15 were within 16 in one of eight orientations, 1,115 within 22.

@@ -17,9 +17,10 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import agreement, containment, images, localfeatures
+from vsearch import images
 from vsearch.errors import PhotoError
 from vsearch.records import Region, Relation
+from vsearch.variants import agreement, containment, localfeatures
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from vsearch import files
 from vsearch.catalog import Catalog
-from vsearch.duplicates import Hashed
+from vsearch.duplicates.neighbours import basis as principal_directions
+from vsearch.duplicates.proposals import Hashed
 from vsearch.errors import IndexDamaged
-from vsearch.neighbours import basis as principal_directions
 from vsearch.ranking import cosine, normalised
 from vsearch.records import Location, Photo
 from vsearch.segmentrows import SegmentRows

@@ -9,18 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from vsearch import decisions, files, keeping, moving
+from vsearch import files
 from vsearch.catalog import Catalog
-from vsearch.decisions import Decision, What
 from vsearch.directory import IndexDirectory
+from vsearch.duplicates import decisions, keeping, moving
+from vsearch.duplicates.decisions import Decision, What
+from vsearch.duplicates.finding import FOLDER, Finder, Group
+from vsearch.duplicates.groups import Filler, with_sharpness
+from vsearch.duplicates.moving import Kept, Outcome, Step
+from vsearch.duplicates.superfluous import beside, kept_for, kept_of, superfluous
 from vsearch.errors import UsageError
 from vsearch.files import Below
-from vsearch.finding import FOLDER, Finder, Group
-from vsearch.groups import Filler, with_sharpness
-from vsearch.moving import Kept, Outcome, Step
 from vsearch.plan import may_remove
 from vsearch.records import DuplicateGroup, DuplicatePhoto, Photo, Relation, Skipped
-from vsearch.superfluous import beside, kept_for, kept_of, superfluous
 
 PathLike = str | os.PathLike[str]
 KINDS: tuple[Relation, ...] = get_args(Relation)
@@ -35,7 +36,7 @@ class Wanted:
     Attributes:
         kinds: relations to report; all when empty.
         within: only photos in this folder, or below it.
-        keep: rules for :func:`vsearch.keeping.parse`.
+        keep: rules for :func:`vsearch.duplicates.keeping.parse`.
         sharpness: measure how sharp each photo of a group is (its file is decoded).
     """
 

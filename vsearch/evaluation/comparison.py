@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import evaluation, files, images
-from vsearch.alterations import ALTERATIONS, Alteration
-from vsearch.baselines import BASELINES, SIZE
+from vsearch import files, images
 from vsearch.collection import Batch, Changes, Description, batches_of, generations_at
 from vsearch.encoders import Encoder, devices, resolve
 from vsearch.errors import PhotoError, UsageError
-from vsearch.evaluation import Quality
+from vsearch.evaluation import measures
+from vsearch.evaluation.alterations import ALTERATIONS, Alteration
+from vsearch.evaluation.baselines import BASELINES, SIZE
+from vsearch.evaluation.measures import Quality
 from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
 from vsearch.ranking import normalised
 from vsearch.records import Device, FileStat, Skipped
@@ -156,7 +157,7 @@ def compare(
         PhotoError: a photo vanished since :func:`readable` saw it.
         UsageError: there is no such ranking.
     """
-    evaluation.check(rankings)
+    measures.check(rankings)
     started = time.perf_counter()
     vectors = _vectors(contestant, photos)
     seconds = time.perf_counter() - started
@@ -168,8 +169,8 @@ def compare(
             contestant.dimension,
             4 * contestant.dimension,
             len(photos) / seconds,
-            evaluation.quality(vectors, labels, k, by),
-            np.stack(list(evaluation.nearest(vectors, width, by))),
+            measures.quality(vectors, labels, k, by),
+            np.stack(list(measures.nearest(vectors, width, by))),
         )
         for by in rankings
     ]
@@ -181,8 +182,8 @@ def compare_with_itself(contestant: Contestant, photos: Sequence[FileStat]) -> S
     own = range(len(photos))
     recalls = {}
     for name, alteration in ALTERATIONS.items():
-        places = evaluation.ranks_of(_vectors(contestant, photos, alteration), vectors, own)
-        first, fifth, tenth = (evaluation.recall_at(places, k) for k in _RECALLS)
+        places = measures.ranks_of(_vectors(contestant, photos, alteration), vectors, own)
+        first, fifth, tenth = (measures.recall_at(places, k) for k in _RECALLS)
         recalls[name] = (first, fifth, tenth)
     return SelfResult(contestant.name, len(photos), recalls, approximate_recall(vectors))
 
@@ -201,7 +202,7 @@ def approximate_recall(vectors: Vectors) -> float:
         )
         with generations.open(number) as collection:
             shared = 0
-            for row, exact in enumerate(evaluation.nearest(unit, k)):
+            for row, exact in enumerate(measures.nearest(unit, k)):
                 hits = collection.search(unit[row : row + 1], k + 1)[0]
                 others = [int(hit.id) for hit in hits if int(hit.id) != row][:k]
                 shared += len(set(others) & set(exact.tolist()))
