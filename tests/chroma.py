@@ -92,9 +92,14 @@ class ChromaProcess:
 
 
 class Truth:
-    """A catalog in miniature: what was put and removed, by sequence; the source of generations."""
+    """A catalog in miniature: what was put and removed, by sequence; the source of generations.
 
-    def __init__(self) -> None:
+    Args:
+        part_ids: how many ids share a part.
+    """
+
+    def __init__(self, part_ids: int = 1_000_000) -> None:
+        self._part_ids = part_ids
         self.identity = uuid.uuid4().hex
         self.sequence = 0
         self._put: list[tuple[int, Batch]] = []
@@ -112,17 +117,30 @@ class Truth:
         self.sequence += 1
         self._removed |= dict.fromkeys(ids, self.sequence)
 
-    def since(self, sequence: int) -> Changes:
+    def since(self, sequence: int) -> list[Changes]:
         """What :meth:`vsearch.collection.Generations.publish` asks for."""
+        changed = [row for number, batch in self._put if number > sequence for row in batch.ids]
+        gone = [row for row, number in self._removed.items() if sequence and number > sequence]
+        parts = {self._part(row) for row in [*changed, *gone]}
+        return [self._changes(sequence, part, gone) for part in sorted(parts)]
+
+    def _changes(self, sequence: int, part: int, gone: list[str]) -> Changes:
         newest = {row: number for number, batch in self._put for row in batch.ids}
         batches = []
         for number, batch in self._put:
-            rows = [n for n, i in enumerate(batch.ids) if newest[i] == number and i not in self._removed]
+            rows = [
+                n
+                for n, i in enumerate(batch.ids)
+                if self._part(i) == part and newest[i] == number and i not in self._removed
+            ]
             if number > sequence and rows:
                 ids, metadatas = [batch.ids[n] for n in rows], [batch.metadatas[n] for n in rows]
                 batches.append(Batch(ids, batch.vectors[rows], metadatas))
-        gone = [row for row, number in self._removed.items() if number > sequence]
-        return Changes(batches, sum(len(batch.ids) for batch in batches), gone if sequence else ())
+        count = sum(len(batch.ids) for batch in batches)
+        return Changes(batches, count, [row for row in gone if self._part(row) == part], part)
+
+    def _part(self, row: str) -> int:
+        return int(row) // self._part_ids if row.isdecimal() else 0
 
 
 class Proxy(ThreadingHTTPServer):

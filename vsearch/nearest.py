@@ -154,7 +154,7 @@ class Slices(Nearest):
         with threadpool_limits(1, user_api="blas"):  # else its threads spin while slices are read
             for scan in self._all() if only is None else self._chosen(only):
                 near = zip(vectors, found, scan.nearest_each(vectors, k), strict=True)
-                found = [self._nearer(vector, one, other, k) for vector, one, other in near]
+                found = [_nearest(vector, both, k, self._metric) for vector, *both in near]
         return found
 
     def close(self) -> None:
@@ -171,11 +171,6 @@ class Slices(Nearest):
 
     def _chosen(self, only: Only) -> Iterator[Scan]:
         return (Scan.of(self._directory, rows, self._metric) for rows in batched(only.rows, self._rows))
-
-    def _nearer(self, vector: Vectors, one: Neighbours, other: Neighbours, k: int) -> Neighbours:
-        ids, vectors = np.concatenate([one.ids, other.ids]), np.concatenate([one.vectors, other.vectors])
-        best = np.argsort(-nearness(vector, vectors, self._metric), kind="stable")[:k]
-        return Neighbours(ids[best], vectors[best])
 
 
 class Graph(Nearest):
@@ -216,7 +211,9 @@ class Graph(Nearest):
         if not self._count:
             nothing = Neighbours(np.empty(0, np.int64), np.empty((0, self._dimension), np.float32))
             return [nothing] * len(vectors)
-        return self._collection.near_each(vectors, min(k, self._count), where)
+        found = self._collection.near_each(vectors, min(k, self._count), where)
+        pairs = zip(vectors, found, strict=True)
+        return [_nearest(vector, [near], k, self._metric) for vector, near in pairs]
 
     def _sifted(self, vector: Vectors, wanted: int, k: int, only: Only) -> Neighbours:
         """Ask for more than ``wanted`` until ``k`` pass a filter that Chroma cannot say."""
@@ -227,6 +224,14 @@ class Graph(Nearest):
             if passing.sum() >= min(k, len(only.rows)) or len(found.ids) >= self._count:
                 return Neighbours(found.ids[passing], found.vectors[passing])
             wanted *= 2
+
+
+def _nearest(vector: Vectors, among: Sequence[Neighbours], k: int, metric: Metric) -> Neighbours:
+    """The ``k`` of them that are nearest to ``vector``, nearest first."""
+    ids = np.concatenate([some.ids for some in among])
+    vectors = np.concatenate([some.vectors for some in among])
+    best = np.argsort(-nearness(vector, vectors, metric), kind="stable")[:k]
+    return Neighbours(ids[best], vectors[best])
 
 
 def _fetched(k: int) -> int:

@@ -15,6 +15,9 @@ from vsearch.records import Photo
 from vsearch.segments import Segment
 from vsearch.settings import Settings
 
+# So many ids share a part of the collection: adding to a graph takes the longer the larger it is, but asking
+# two graphs takes longer than asking one (docs/scale.md).
+PART_IDS = 200_000
 # While a long build runs it publishes the first so many photos, and from then on at the growth of the kind.
 _FIRST = 1024
 
@@ -90,12 +93,15 @@ class Publisher:
             return 0, 0, 0
         return number, manifest.sequence, manifest.count
 
-    def _changes(self, covered: int) -> Changes:
-        gone = (str(i) for i in self._catalog.unready_since(covered)) if covered else ()
-        return Changes(self._batches(covered), self._catalog.count_ready_since(covered), gone)
+    def _changes(self, covered: int) -> Iterator[Changes]:
+        for part in self._catalog.id_blocks_changed_since(covered, PART_IDS):
+            ids = range(part * PART_IDS, (part + 1) * PART_IDS)
+            gone = map(str, self._catalog.unready_since(covered, ids)) if covered else ()
+            count = self._catalog.count_ready_since(covered, ids)
+            yield Changes(self._batches(covered, ids), count, gone, part)
 
-    def _batches(self, covered: int) -> Iterator[Batch]:
-        photos = self._catalog.changed_since(covered)
+    def _batches(self, covered: int, ids: range) -> Iterator[Batch]:
+        photos = self._catalog.changed_since(covered, ids)
         for number, group in groupby(photos, key=_segment_number):
             with Segment(self._directory.segment("vectors", number)) as segment:
                 if segment.fingerprint != self._settings.encoder:

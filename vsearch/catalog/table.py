@@ -27,6 +27,7 @@ FORMAT_VERSION = 1
 _BUSY_SECONDS = 60.0
 _PHASH = re.compile("[0-9a-f]{16}")
 _PAGE = 1000
+_ANY = range(2**63 - 1)
 
 
 class Catalog:
@@ -197,9 +198,16 @@ class Catalog:
         """Whether there is a photo, ready or failed, under the root of this number."""
         return self._one("root = ?", root) is not None
 
-    def changed_since(self, sequence: int) -> Iterator[Photo]:
-        """Ready photos that changed after ``sequence``, by vector location for sequential reading."""
-        return self._many("state = 'ready' AND sequence > ? ORDER BY vector_segment, vector_row", sequence)
+    def changed_since(self, sequence: int, ids: range = _ANY) -> Iterator[Photo]:
+        """Ready photos among ``ids`` that changed after ``sequence``, by vector location."""
+        where = "state = 'ready' AND sequence > ? AND id BETWEEN ? AND ?"
+        return self._many(f"{where} ORDER BY vector_segment, vector_row", sequence, ids[0], ids[-1])
+
+    def id_blocks_changed_since(self, sequence: int, length: int) -> list[int]:
+        """In which blocks of ``length`` ids photos changed after ``sequence``, removals included."""
+        blocks = [f"SELECT id / ?1 FROM {table} WHERE sequence > ?2" for table in ("photos", "removals")]
+        with self._errors():
+            return [row[0] for row in self._db.execute(" UNION ".join(blocks), (length, sequence))]
 
     def vectors_in(self, first: int, last: int) -> list[tuple[int, int, int]]:
         """Photo, segment and row of each vector in the segments from ``first`` to ``last``."""
@@ -212,22 +220,21 @@ class Catalog:
 
     def count_changed_since(self, sequence: int) -> int:
         """How many photos a generation that covers ``sequence`` lacks, removals included."""
-        changed = "SELECT count(*) FROM photos WHERE sequence > ?"
-        gone = "SELECT count(*) FROM removals WHERE sequence > ?"
-        return self._number(changed, sequence) + self._number(gone, sequence)
+        counts = [f"SELECT count(*) FROM {table} WHERE sequence > ?" for table in ("photos", "removals")]
+        return sum(self._number(count, sequence) for count in counts)
 
-    def count_ready_since(self, sequence: int) -> int:
+    def count_ready_since(self, sequence: int, ids: range = _ANY) -> int:
         """How many photos :meth:`changed_since` gives."""
-        return self._number("SELECT count(*) FROM photos WHERE state = 'ready' AND sequence > ?", sequence)
+        ready = "SELECT count(*) FROM photos WHERE state = 'ready' AND sequence > ? AND id BETWEEN ? AND ?"
+        return self._number(ready, sequence, ids[0], ids[-1])
 
-    def unready_since(self, sequence: int) -> Iterator[int]:
-        """Ids that a generation covering ``sequence`` may hold but must not any more."""
-        query = (
-            "SELECT id FROM removals WHERE sequence > ? "
-            "UNION ALL SELECT id FROM photos WHERE state = 'failed' AND sequence > ?"
-        )
+    def unready_since(self, sequence: int, ids: range = _ANY) -> Iterator[int]:
+        """Those of ``ids`` that a generation covering ``sequence`` may hold but must not any more."""
+        failed = "SELECT id, sequence FROM photos WHERE state = 'failed'"
+        query = f"SELECT id FROM (SELECT id, sequence FROM removals UNION ALL {failed})"
         with self._errors():
-            for (photo_id,) in self._db.execute(query, (sequence, sequence)):
+            within = (sequence, ids[0], ids[-1])
+            for (photo_id,) in self._db.execute(f"{query} WHERE sequence > ? AND id BETWEEN ? AND ?", within):
                 yield int(photo_id)
 
     def segments(self, kind: SegmentKind) -> list[SegmentRow]:

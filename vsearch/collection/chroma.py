@@ -1,4 +1,4 @@
-"""Chroma itself: opening a directory, loading it, asking it."""
+"""Chroma itself: opening a directory, loading its collections, asking them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,7 @@ from vsearch import durable
 from vsearch.errors import CollectionError, IndexDamaged
 
 if TYPE_CHECKING:
+    from chromadb import Collection as ChromaCollection
     from chromadb.api.client import Client
 
 # Given at each `get_collection`, though there is no such function; as an error it would come as a refusal.
@@ -30,8 +34,8 @@ warnings.filterwarnings("ignore", "legacy embedding function config", Deprecatio
 Vectors = npt.NDArray[np.float32]
 ErrorMap = Callable[[], contextlib.AbstractContextManager[None]]
 Metadata = dict[str, str | int | float | bool | None]
+Answer = TypeVar("Answer")
 
-NAME = "photos"
 _OVERHEAD_BYTES = 512  # links of 32 neighbours, and the id, of one photo
 _PAGE = 5000  # get_max_batch_size() of chromadb 1.5 is 5461
 # Chroma shares what clients of one path hold, but looks it up, and drops it, without a lock.
@@ -69,22 +73,23 @@ class Collection:
 
     Args:
         client: Chroma's own.
-        name: of Chroma's collection.
+        parts: names of Chroma's collections.
         errors: maps Chroma's exceptions to ours.
         disconnect: closes the client, when the collection is closed.
     """
 
     def __init__(
-        self, client: Client, name: str, errors: ErrorMap, disconnect: Callable[[Client], None]
+        self, client: Client, parts: Sequence[str], errors: ErrorMap, disconnect: Callable[[Client], None]
     ) -> None:
         self._client = client
         self._errors = errors
         self._disconnect = disconnect
         self._closing: Callable[[], None] | None = None
+        self._threads = ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1)) if len(parts) > 1 else None
         try:
             with errors():
-                self._photos = client.get_collection(name, embedding_function=None)
-                self._load()
+                self._parts = [client.get_collection(name, embedding_function=None) for name in parts]
+                self._counts = self._each(_loaded)
         except BaseException:
             self._close_client()
             raise
@@ -105,21 +110,18 @@ class Collection:
         self._closing = closing
 
     def _close_client(self) -> None:
+        if self._threads:
+            self._threads.shutdown()
         self._disconnect(self._client)
 
-    def _load(self) -> None:
-        """Read the graph now: Chroma would on the first query, and take files that are gone for empty."""
-        if self._photos.count():
-            embeddings = self._photos.get(limit=1, include=["embeddings"])["embeddings"]
-            assert embeddings is not None  # asked for
-            first = np.asarray(embeddings, np.float32)
-            if not self._photos.query(query_embeddings=first, n_results=1, include=[])["ids"][0]:
-                raise IndexDamaged(f"the graph of the collection is empty; {_MEND}")
+    def _each(self, ask: Callable[[ChromaCollection], Answer]) -> list[Answer]:
+        """What each part answers; Chroma lets go of the interpreter lock meanwhile."""
+        with self._errors():
+            return list((self._threads.map if self._threads else map)(ask, self._parts))
 
     def count(self) -> int:
         """Photos in the collection."""
-        with self._errors():
-            return self._photos.count()
+        return sum(self._counts)
 
     def search(self, vectors: Vectors, k: int) -> list[list[Hit]]:
         """The ``k`` nearest photos to each of ``vectors`` (float32 [n, D]), nearest first.
@@ -127,10 +129,11 @@ class Collection:
         Raises:
             CollectionError: Chroma refused.
         """
-        ids, distances = self._query(vectors, k, "distances")
-        return [
-            [Hit(i, float(d)) for i, d in zip(*row, strict=True)] for row in zip(ids, distances, strict=True)
-        ]
+        found = []
+        for parts in self._query(vectors, k, "distances"):
+            hits = [Hit(i, float(d)) for part in parts for i, d in zip(*part, strict=True)]
+            found.append(sorted(hits, key=attrgetter("distance"))[:k])
+        return found
 
     def _query(
         self,
@@ -138,58 +141,89 @@ class Collection:
         k: int,
         what: Literal["distances", "embeddings"],
         where: dict[str, Any] | None = None,
-    ) -> tuple[list[list[str]], list[Any]]:
-        """Ids of the nearest to each of ``vectors``, and what else is wanted of them."""
+    ) -> list[tuple[tuple[list[str], Any], ...]]:
+        """For each of ``vectors`` what each part has nearest: ids, and what else is wanted of them."""
         if not np.isfinite(vectors).all():  # Chroma takes NaN and answers NaN
             raise CollectionError("a query vector has NaN or infinite numbers; nothing can be near it")
-        with self._errors():
-            found = self._photos.query(
-                query_embeddings=np.ascontiguousarray(vectors, dtype=np.float32),
-                n_results=k,
-                where=where,
-                include=[what],
-            )
-        wanted = found[what]
-        assert wanted is not None  # it was asked for
-        return found["ids"], wanted
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+
+        def ask(part: ChromaCollection) -> list[tuple[list[str], Any]]:
+            found = part.query(query_embeddings=vectors, n_results=k, where=where, include=[what])
+            wanted = found[what]
+            assert wanted is not None  # it was asked for
+            return list(zip(found["ids"], wanted, strict=True))
+
+        return list(zip(*self._each(ask), strict=True)) if self._parts else [()] * len(vectors)
 
     def vectors(self, ids: Sequence[str]) -> dict[str, Vectors]:
         """The stored vectors of ``ids``, float32 [D] each; ids that are not there are left out."""
         found: dict[str, Vectors] = {}
-        for page in pages(ids):
-            with self._errors():
-                got = self._photos.get(ids=page, include=["embeddings"])
-            embeddings = got["embeddings"]
-            assert embeddings is not None  # asked for
-            found.update((i, np.asarray(v, np.float32)) for i, v in zip(got["ids"], embeddings, strict=True))
+        for part in self._each(partial(_vectors, ids=ids)):
+            found |= part
         return found
 
     def near_each(self, vectors: Vectors, k: int, where: dict[str, Any] | None = None) -> list[Neighbours]:
-        """The ``k`` photos nearest to each of ``vectors`` (float32 [Q, D]), with their vectors.
+        """The photos nearest to each of ``vectors`` (float32 [Q, D]): ``k`` of each part, part by part.
 
-        Without distances and metadata, which take Chroma longer than the search itself: 12.9 ms with
-        metadata, 2.5 ms without, 6.6 ms with vectors, for 200 of 2,000 photos.
+        With their vectors, but without distances and metadata, which take Chroma longer than the search
+        itself: 12.9 ms with metadata, 2.5 ms without, 6.6 ms with vectors, for 200 of 2,000 photos.
 
         Raises:
             CollectionError: Chroma refused.
         """
-        return [
-            Neighbours(
-                np.array([int(i) for i in ids], dtype=np.int64),
-                np.asarray(near, np.float32).reshape(len(ids), vectors.shape[1]),
-            )
-            for ids, near in zip(*self._query(vectors, k, "embeddings", where), strict=True)
-        ]
+        found = []
+        for parts in self._query(vectors, k, "embeddings", where):
+            ids = [int(i) for part, _ in parts for i in part]
+            near = np.array([vector for _, part in parts for vector in part], np.float32)
+            found.append(Neighbours(np.array(ids, np.int64), near.reshape(len(ids), vectors.shape[1])))
+        return found
 
     def ids(self) -> list[str]:
         """Every id, paged."""
-        result: list[str] = []
-        while True:
-            with self._errors():
-                page = self._photos.get(limit=_PAGE, offset=len(result), include=[])["ids"]
-            result.extend(page)
-            if len(page) < _PAGE:
-                return result
+        return list(chain.from_iterable(self._each(_ids)))
+
+
+def _loaded(part: ChromaCollection) -> int:
+    """How many photos a part has, its graph read.
+
+    Else Chroma would read it with the first query, and take files that are gone for empty.
+    """
+    count = part.count()
+    if count:
+        embeddings = part.get(limit=1, include=["embeddings"])["embeddings"]
+        assert embeddings is not None  # asked for
+        first = np.asarray(embeddings, np.float32)
+        if not part.query(query_embeddings=first, n_results=1, include=[])["ids"][0]:
+            raise IndexDamaged(f"the graph of the collection is empty; {_MEND}")
+    return count
+
+
+def _vectors(part: ChromaCollection, ids: Sequence[str]) -> dict[str, Vectors]:
+    found: dict[str, Vectors] = {}
+    for page in pages(ids):
+        got = part.get(ids=page, include=["embeddings"])
+        embeddings = got["embeddings"]
+        assert embeddings is not None  # asked for
+        found.update((i, np.asarray(v, np.float32)) for i, v in zip(got["ids"], embeddings, strict=True))
+    return found
+
+
+def _ids(part: ChromaCollection) -> list[str]:
+    result: list[str] = []
+    while True:
+        page = part.get(limit=_PAGE, offset=len(result), include=[])["ids"]
+        result.extend(page)
+        if len(page) < _PAGE:
+            return result
+
+
+def part_name(number: int) -> str:
+    """What Chroma calls a part.
+
+    >>> part_name(0), part_name(1)
+    ('photos', 'photos-1')
+    """
+    return f"photos-{number}" if number else "photos"
 
 
 def memory_estimate(photos: int, dimension: int) -> int:
@@ -206,11 +240,11 @@ def pages(ids: Sequence[str]) -> Iterator[list[str]]:
     return (list(ids[start : start + _PAGE]) for start in range(0, len(ids), _PAGE))
 
 
-def open_folder(folder: Path) -> Collection:
-    """Open the collection in ``folder``."""
+def open_folder(folder: Path, parts: Sequence[int]) -> Collection:
+    """Open the collection in ``folder``, which has these parts."""
     with errors(), _opening:
         client = client_of(folder)
-    return Collection(client, NAME, errors, _close)
+    return Collection(client, [part_name(number) for number in parts], errors, _close)
 
 
 def _close(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Filling Chroma's collections: in batches, with a graph that lies complete on the disk at the end."""
+"""Filling the parts of a collection: in batches, with graphs that lie complete on the disk at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vsearch import durable
-from vsearch.collection.chroma import NAME, HnswParameters, Metadata, Vectors, client_of, errors, pages
+from vsearch.collection.chroma import HnswParameters, Metadata, Vectors, client_of, errors, pages, part_name
 from vsearch.errors import CollectionError
 from vsearch.records import Metric
 
@@ -47,7 +47,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What becomes of a generation: rows to add or replace, and how many; ids that must not be in it.
+    """What becomes of one part of a collection: rows to add or replace, and how many; ids to take out.
 
     Ids in ``removed`` that it never had are fine.
     """
@@ -55,6 +55,7 @@ class Changes:
     batches: Iterable[Batch]
     count: int
     removed: Iterable[str] = ()
+    part: int = 0
 
 
 def batches_of(dimension: int, rows: int) -> int:
@@ -79,46 +80,46 @@ def threshold_of(records: int, dimension: int, standing: int = 0) -> int:
 
 
 def fill(folder: Path, changes: Changes, dimension: int, standing: int) -> int:
-    """Apply the changes and leave a graph that lies complete on the disk; returns the count.
+    """Apply the changes to their part and leave its graph complete on the disk; returns the part's count.
 
     What the graph lacks whoever opens the collection would insert all over again, so batches end where
     Chroma is to write it, and the last rows come twice if they are too few to make it do so.
 
     Args:
-        standing: how many photos there are; Chroma would read the whole graph to count them.
+        standing: how many photos the part has; Chroma would read its whole graph to count them.
     """
-    with _photos(folder) as photos:
+    with _part(folder, changes.part) as photos:
         gone = _present(photos, changes.removed)
         records = len(gone) + changes.count
-        part = max(_SMALLEST_THRESHOLD, records)  # rows that are removed cannot come twice
+        threshold = max(_SMALLEST_THRESHOLD, records)  # rows that are removed cannot come twice
         if changes.count:
-            part = threshold_of(records, dimension, standing)
-        photos.modify(configuration={"hnsw": {"sync_threshold": part}})
-    with _photos(folder) as photos:
+            threshold = threshold_of(records, dimension, standing)
+        photos.modify(configuration={"hnsw": {"sync_threshold": threshold}})
+    with _part(folder, changes.part) as photos:
         taken = 0
-        for some in _cut(chain(pages(gone), changes.batches), part):
+        for some in _cut(chain(pages(gone), changes.batches), threshold):
             _apply(photos, some)
             taken += len(some)
             durable.step("generation-upserted")
         if taken != records:
             raise CollectionError(f"{taken:,} of {records:,} changes came; please report this")
-        while taken % part and changes.count:
-            again = some[: part - taken % part]
+        while taken % threshold and changes.count:
+            again = some[: threshold - taken % threshold]
             _apply(photos, again)
             taken += len(again)
         return photos.count()
 
 
-def _cut(groups: Iterable[list[str] | Batch], part: int) -> Iterator[list[str] | Batch]:
-    """The same rows, with an end after each ``part`` of them."""
-    room = part
+def _cut(groups: Iterable[list[str] | Batch], length: int) -> Iterator[list[str] | Batch]:
+    """The same rows, with an end after each ``length`` of them."""
+    room = length
     for group in groups:
         rest = group
         while len(rest) > room:
             yield rest[:room]
-            rest, room = rest[room:], part
+            rest, room = rest[room:], length
         yield rest
-        room = room - len(rest) or part
+        room = room - len(rest) or length
 
 
 def _apply(photos: chromadb.Collection, rows: list[str] | Batch) -> None:
@@ -143,22 +144,34 @@ def upsert(photos: chromadb.Collection, batch: Batch) -> None:
 
 
 @contextlib.contextmanager
-def _photos(folder: Path) -> Iterator[chromadb.Collection]:
+def _part(folder: Path, part: int) -> Iterator[chromadb.Collection]:
     with errors():
         client = client_of(folder)
         try:
-            yield client.get_collection(NAME, embedding_function=None)
+            yield client.get_collection(part_name(part), embedding_function=None)
         finally:
             client.close()
 
 
-def create(folder: Path, metric: Metric, hnsw: HnswParameters) -> None:
-    """Make an empty collection in ``folder``."""
+def create(folder: Path, part: int, metric: Metric, hnsw: HnswParameters) -> None:
+    """Make a part without photos in ``folder``."""
     configuration = configured(metric, hnsw)
     with errors():
         client = client_of(folder)
         try:
-            client.create_collection(NAME, embedding_function=None, configuration=configuration)
+            client.create_collection(part_name(part), embedding_function=None, configuration=configuration)
+        finally:
+            client.close()
+
+
+def share_breadth(folder: Path, parts: int, hnsw: HnswParameters) -> None:
+    """Have each of so many parts search a share of the candidates, so that they are as many in all."""
+    with errors():
+        client = client_of(folder)
+        try:
+            for part in range(parts):
+                photos = client.get_collection(part_name(part), embedding_function=None)
+                photos.modify(configuration={"hnsw": {"ef_search": -(-hnsw.ef_search // parts)}})
         finally:
             client.close()
 

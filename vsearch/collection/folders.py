@@ -1,4 +1,8 @@
-"""Collections as Chroma directories, one in the folder of each generation."""
+"""Collections as Chroma directories, one in the folder of each generation.
+
+A large one lies in parts side by side: adding to a graph takes the longer the larger it is, and parts in
+which nothing changes are only copied.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from typing import ClassVar
 
 from vsearch import durable
 from vsearch.collection.chroma import Collection, open_folder
-from vsearch.collection.filling import create, fill
+from vsearch.collection.filling import create, fill, share_breadth
 from vsearch.collection.generations import MANIFEST, Base, Description, Manifest, Place, Source, damaged
 from vsearch.errors import CollectionError, StorageError
 
@@ -49,23 +53,39 @@ class InFolders(Place):
 
         Where this user may not write, Chroma, which does so on opening, gets a copy of its SQLite file.
         """
-        return open_folder(folder if _writable(folder) else _borrowed(folder, resources))
+        parts = [number for number, count in enumerate(manifest.parts or [manifest.count]) if count]
+        return open_folder(folder if _writable(folder) else _borrowed(folder, resources), parts)
 
     def write(
         self, folder: Path, number: int, source: Source, base: Base | None, description: Description
     ) -> Manifest:
         """See :class:`Place`."""
-        changes = source(base.sequence if base else 0)
+        d = description
         with durable.storage_errors(folder), _full_disks(folder):
-            _start(folder, base, description)
+            parts = _start(folder, base, d)
             durable.step("generation-copied")
-            count = fill(folder, changes, description.dimension, standing=base.count if base else 0)
+            for changes in source(base.sequence if base else 0):
+                while len(parts) <= changes.part:
+                    create(folder, len(parts), d.metric, d.hnsw)
+                    parts.append(0)
+                parts[changes.part] = fill(folder, changes, d.dimension, standing=parts[changes.part])
+            share_breadth(folder, len(parts), d.hnsw)
         _check_written(folder)
         durable.step("generation-persisted")
-        d = description
         with durable.storage_errors(folder):
-            described = _described(folder)
-        return Manifest(d.sequence, d.catalog, count, d.dimension, d.metric, d.fingerprint, *described)
+            sizes, digests, stamps = _described(folder)
+        return Manifest(
+            sequence=d.sequence,
+            catalog=d.catalog,
+            count=sum(parts),
+            dimension=d.dimension,
+            metric=d.metric,
+            fingerprint=d.fingerprint,
+            files=sizes,
+            digests=digests,
+            stamps=stamps,
+            parts=parts,
+        )
 
     def drop(self, home: Path, identities: set[str], keep: set[str]) -> None:
         """See :class:`Place`; with the folder all is gone."""
@@ -88,12 +108,14 @@ def _full_disks(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _start(folder: Path, base: Base | None, description: Description) -> None:
+def _start(folder: Path, base: Base | None, description: Description) -> list[int]:
+    """Begin a generation; returns the counts of its parts, of which there is one at least."""
     if base:
         _copy(base.folder, folder)
-    else:
-        folder.mkdir(parents=True)
-        create(folder, description.metric, description.hnsw)
+        return list(base.parts)
+    folder.mkdir(parents=True)
+    create(folder, 0, description.metric, description.hnsw)
+    return [0]
 
 
 def _writable(folder: Path) -> bool:
@@ -161,7 +183,7 @@ def _clone(source: str, target: str) -> str:
 
 
 def _check_written(folder: Path) -> None:
-    """Chroma keeps records that its graph files lack in a queue, and of the others the last one.
+    """Chroma keeps records that graph files lack in a queue, and of the others the last one of each part.
 
     A single removal is too little for it to write the graph, and waits.
 
@@ -170,7 +192,8 @@ def _check_written(folder: Path) -> None:
     """
     database = sqlite3.connect(folder / _DATABASE)
     try:
-        (waiting,) = database.execute("SELECT count(*) FROM embeddings_queue").fetchone()
+        waits = database.execute("SELECT count(*) FROM embeddings_queue GROUP BY topic").fetchall()
+        waiting = max((count for (count,) in waits), default=0)
     except sqlite3.Error as error:
         raise CollectionError(f"Chroma left a database that cannot be read: {error}") from error
     finally:

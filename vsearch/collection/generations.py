@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -17,8 +17,8 @@ from vsearch.errors import CollectionError, IndexDamaged, StorageError, VsearchE
 from vsearch.records import Metric
 
 MANIFEST = "generation.json"
-# What changed since a catalog sequence; since 0, all there is.
-Source = Callable[[int], Changes]
+# What changed in each part since a catalog sequence; since 0, all there is.
+Source = Callable[[int], Iterable[Changes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class Manifest:
             them need not be read to know that it is the same.
         server: URL of the Chroma server that holds it; ``""`` where its files do.
         collection: name of its collection there.
+        parts: photos in each part, where its files hold it.
     """
 
     sequence: int
@@ -72,15 +73,16 @@ class Manifest:
     stamps: dict[str, list[int]]
     server: str = ""
     collection: str = ""
+    parts: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A generation that another one may start from: its folder, the sequence that it covers, its count."""
+    """A generation that another one may start from: its folder, the sequence that it covers, its parts."""
 
     folder: Path
     sequence: int
-    count: int
+    parts: list[int]
 
 
 class Place(ABC):
@@ -238,7 +240,7 @@ class Generations:
         """Publish a new generation and return its number.
 
         Args:
-            source: rows to add or replace and ids to take out, since a sequence.
+            source: rows to add or replace and ids to take out since a sequence, part by part.
             description: of the result.
             base: the generation to start from; 0 starts empty.
 
@@ -301,9 +303,9 @@ class Generations:
 
     def _base(self, number: int) -> Base | None:
         manifest = self.manifest(number) if number else None
-        if manifest is None or manifest.server != self.url:
-            return None
-        return Base(self.folder(number), manifest.sequence, manifest.count)
+        if manifest is None or manifest.server != self.url or not manifest.parts:
+            return None  # one without parts was made before there were any
+        return Base(self.folder(number), manifest.sequence, manifest.parts)
 
     def _manifests(self) -> list[Manifest]:
         """Those that can be read."""

@@ -12,6 +12,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -223,13 +224,14 @@ class OnServer(Place):
 
     def open(self, folder: Path, manifest: Manifest, resources: contextlib.ExitStack) -> Collection:
         """See :class:`Place`."""
-        return Collection(self._chroma.connect(), manifest.collection, self._chroma.errors, disconnect)
+        return Collection(self._chroma.connect(), [manifest.collection], self._chroma.errors, disconnect)
 
     def write(
         self, folder: Path, number: int, source: Source, base: Base | None, description: Description
     ) -> Manifest:
-        """See :class:`Place`; whatever the base, all is inserted."""
-        changes, d = source(0), description
+        """See :class:`Place`; whatever the base, all is inserted, in one collection."""
+        parts, d = list(source(0)), description
+        expected = sum(changes.count for changes in parts)
         with durable.storage_errors(folder):
             folder.mkdir(parents=True)
         # Told apart from one half-filled under the same number, and from that of a copy of this index.
@@ -238,20 +240,19 @@ class OnServer(Place):
             photos = client.create_collection(
                 name,
                 embedding_function=None,
-                configuration=configured(d.metric, d.hnsw, threshold_of(changes.count, d.dimension)),
+                configuration=configured(d.metric, d.hnsw, threshold_of(expected, d.dimension)),
                 metadata={_HOME: os.path.realpath(folder.parent)},
             )
             durable.step("generation-copied")
-            for batch in changes.batches:
-                for part in _requests(batch):
-                    upsert(photos, part)
+            for batch in chain.from_iterable(changes.batches for changes in parts):
+                for request in _requests(batch):
+                    upsert(photos, request)
                 durable.step("generation-upserted")
             count = photos.count()
         durable.step("generation-persisted")
-        if count != changes.count:
+        if count != expected:
             raise CollectionError(
-                f"the Chroma server {self.url} took {count:,} of {changes.count:,} photos; "
-                "see what its log says"
+                f"the Chroma server {self.url} took {count:,} of {expected:,} photos; see what its log says"
             )
         return Manifest(
             sequence=d.sequence,

@@ -196,7 +196,7 @@ def approximate_recall(vectors: Vectors) -> float:
         Path(folder, "chroma").mkdir()
         generations = generations_at(Path(folder, "chroma"), Path(folder, "CURRENT"))
         number = generations.publish(
-            lambda since: Changes(_batches(unit), len(unit)),
+            lambda since: [Changes(_batches(unit), len(unit))],
             Description(sequence=1, dimension=unit.shape[1], metric="cosine", fingerprint=""),
             base=0,
         )
