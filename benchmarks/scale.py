@@ -147,26 +147,13 @@ def step_nearest(scratch: Path, count: int) -> Point:
         graph_ms, recall = judged(through(graph), vectors)
         scan_ms, _ = judged(through(scan), vectors)
         few = vectors.nbytes <= SCAN_BYTES
-        own_ms, own_recall = judged(chromas_own(graph._collection._photos), vectors)
         graph.close()
     return {
         "graph_ms": graph_ms,
         "scan_ms": scan_ms,
         "ms": scan_ms if few else graph_ms,
         "recall": recall,
-        "chroma_ms": own_ms,
-        "chroma_recall": own_recall,
     }
-
-
-def chromas_own(photos: Any, first: int = 1) -> Callable[[np.ndarray], list[int]]:
-    """Chroma's own query for ten rows, whose ids begin at ``first``: no vectors, no exact ranking."""
-
-    def nearest(query: np.ndarray) -> list[int]:
-        found = photos.query(query_embeddings=query[np.newaxis], n_results=K, include=[])
-        return [int(i) - first for i in found["ids"][0]]
-
-    return nearest
 
 
 def step_rebuild(scratch: Path, count: int) -> Point:
@@ -189,7 +176,11 @@ def step_raw(scratch: Path, count: int) -> Point:
     photos = insert(client, vectors[:count], HnswParameters())
     taken = time.perf_counter() - started
 
-    ms, recall = judged(chromas_own(photos, first=0), vectors[:count])
+    def nearest(query: np.ndarray) -> list[int]:
+        found = photos.query(query_embeddings=query[np.newaxis], n_results=K, include=[])
+        return [int(i) for i in found["ids"][0]]
+
+    ms, recall = judged(nearest, vectors[:count])
     return {"s": taken, "ms": ms, "recall": recall}
 
 

@@ -75,6 +75,20 @@ def test_a_sequence_tells_what_a_generation_lacks(catalog: Catalog) -> None:
     assert catalog.count_changed_since(catalog.sequence()) == 0
 
 
+def test_changes_are_known_by_blocks_of_ids(catalog: Catalog) -> None:
+    first = put(catalog, *(photo(n, f"{n}.jpg") for n in (1, 9, 10, 25)))
+    failed = photo(25, "25.jpg", state="failed", vector=None)
+    put(catalog, photo(9, "9.jpg", sha256="f" * 64), failed, photo(31, "31.jpg"))
+    with catalog.change() as change:
+        change.remove([10])
+    assert sorted(catalog.id_blocks_changed_since(first, 10)) == [0, 1, 2, 3]
+    assert sorted(catalog.id_blocks_changed_since(0, 100)) == [0]
+    blocks = [range(n, n + 10) for n in range(0, 40, 10)]
+    assert [[p.id for p in catalog.changed_since(first, ids)] for ids in blocks] == [[9], [], [], [31]]
+    assert [catalog.count_ready_since(first, ids) for ids in blocks] == [1, 0, 0, 1]
+    assert [[*catalog.unready_since(first, ids)] for ids in blocks] == [[], [10], [25], []]
+
+
 def test_known_photos_are_as_of_the_last_follow(catalog: Catalog, tmp_path: Path) -> None:
     one, two = photo(1, "1.jpg"), photo(2, "2.jpg", facts=None)
     put(catalog, one, two)

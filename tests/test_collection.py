@@ -119,6 +119,34 @@ def test_a_new_generation_leaves_the_old_one_as_it_was(generations: Generations,
         assert sorted(collection.ids(), key=int) == [str(n) for n in range(100)]
 
 
+@pytest.mark.parametrize("count", [0, 5])
+def test_a_generation_made_before_there_were_parts(local: Generations, count: int) -> None:
+    """It answers, and is not built upon: a photo of a later part may lie in it."""
+    truth, vectors = Truth(), random_vectors(10)
+    truth.put(batch(vectors[:count]))
+    first = publish(local, truth)
+    manifest = local.folder(first) / "generation.json"
+    fields = durable.unsealed(manifest.read_bytes())
+    assert fields.pop("parts") == [count]
+    manifest.write_bytes(durable.sealed(fields))
+    with local.open(first) as collection:
+        assert len(collection.ids()) == collection.count() == count
+    truth.put(batch(vectors[count:], count))
+    with local.open(publish(local, truth, base=first)) as collection:
+        assert collection.count() == 10
+    assert durable.unsealed((local.folder(2) / "generation.json").read_bytes())["parts"] == [10]
+
+
+def test_parts_search_a_share_of_the_candidates(local: Generations) -> None:
+    truth, breadths = Truth(40), []
+    for first in range(0, 200, 50):  # two parts, three, four, five
+        truth.put(batch(random_vectors(50), first))
+        with local.open(publish(local, truth, base=local.current())) as collection:
+            each = [(part.configuration["hnsw"] or {}).get("ef_search") for part in collection._parts]
+            breadths.append(each)
+    assert breadths == [[100, 100], [67] * 3, [50] * 4, [40] * 5]
+
+
 def test_rows_are_replaced(generations: Generations, truth: Truth) -> None:
     vectors = random_vectors(20)
     truth.put(batch(vectors[:10]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from vsearch.catalog import VectorRow
 from vsearch.collection import Collection
 from vsearch.directory import IndexDirectory
 from vsearch.nearest import Only, Scan, Slices
+from vsearch.published import generations_of
 from vsearch.question import Asked, Weighted
 from vsearch.records import Location, Metric
 from vsearch.search import Wanted
@@ -60,6 +62,51 @@ def test_scan_and_graph_give_the_same_matches(
         found = index.query(query, k=5)
         assert [(m.path, m.kind) for m in found] == [(m.path, m.kind) for m in expected]
         assert [m.score for m in found] == pytest.approx([m.score for m in expected], abs=1e-5)
+
+
+def test_a_collection_in_parts_gives_the_same_matches(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some change, some come, one part loses all of its photos; then all is made anew."""
+    monkeypatch.setattr("vsearch.publisher.PART_IDS", 4)
+    vsearch.Index.rebuild(index.path)
+    assert parts_of(index) == [3, 4, 4, 1]  # no photo has the id 0
+    album.write(photos / "day0" / "photo000.png", 70)
+    album.write(photos / "more.png", 71)
+    index.sync()
+    assert parts_of(index) == [3, 4, 4, 2]
+    second = [photo for photo in index.photos() if int(photo.id) // 4 == 1]
+    index.remove(*(Path(photo.file.root, photo.file.path) for photo in second))
+    assert parts_of(index) == [3, 0, 4, 2]
+    for _ in range(2):
+        assert list(vsearch.Index.check(index.path, full=True)) == []
+        assert_graph_and_scan_agree(index, photos)
+        vsearch.Index.rebuild(index.path)
+    assert parts_of(index) == [3, 0, 4, 2]
+
+
+def parts_of(index: vsearch.Index) -> list[int]:
+    generations = generations_of(index._directory, index._directory.settings())
+    return generations.manifest(generations.current()).parts
+
+
+def assert_graph_and_scan_agree(index: vsearch.Index, photos: Path) -> None:
+    questions: list[dict[str, Any]] = [
+        {"images": [query], "k": 5, "where": where, "minus": minus}
+        for query in [*sorted(photos.rglob("*.*"))[::4], album.picture(99)]
+        for where in (None, "format = jpeg", "not path ~ photo001")
+        for minus in ([], [album.picture(98)])
+    ]
+    scanned = [index.query(**question) for question in questions]
+    index.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vsearch.answering.SCAN_BYTES", 0)
+        patch.setattr("vsearch.nearest.SCAN_BYTES", 0)
+        for question, expected in zip(questions, scanned, strict=True):
+            found = index.query(**question)
+            assert [(m.path, m.kind) for m in found] == [(m.path, m.kind) for m in expected]
+            assert [m.score for m in found] == pytest.approx([m.score for m in expected], abs=1e-5)
+    index.close()
 
 
 @pytest.mark.parametrize("slice_bytes", [1, 4 * 12 * 5, 2**20])
