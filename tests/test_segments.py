@@ -63,6 +63,11 @@ def test_thumbnails_of_any_length_come_back(tmp_path: Path) -> None:
         assert [segment.thumbnail(row) for row in range(4)] == thumbnails
 
 
+def test_a_segment_of_one_photo_is_small(tmp_path: Path) -> None:
+    path = write(tmp_path / "000001.h5", np.ones((1, 256), np.float32))
+    assert path.stat().st_size < 32 * 1024
+
+
 def test_nothing_has_the_final_name_before_commit(tmp_path: Path) -> None:
     path = tmp_path / "000001.h5"
     writer = SegmentWriter(path, "pixels")

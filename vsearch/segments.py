@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SegmentKind = Literal["vectors", "pixels", "thumbnails"]
 FORMAT_VERSION = 1
 _CHUNK_BYTES = 64 * 1024
+_BLOCK_BYTES = 4096
 _SLICE_BYTES = 256 * 1024
 Array = npt.NDArray[Any]
 
@@ -312,11 +313,13 @@ class Segment:
 
 
 def _chunks(rows: Array) -> tuple[int, ...]:
-    """Whole rows up to 64 KiB; one row, or a part of it, where rows are longer.
+    """Whole rows, up to 64 KiB but not many more than come first; one row where rows are longer.
 
-    h5py's automatic chunks were 6-40 times slower.
+    h5py's automatic chunks were 6-40 times slower.  A chunk takes its whole length on the disk, so that a
+    single photo would take 650 KiB.
     """
-    return (max(1, _CHUNK_BYTES // _row_bytes(rows)), *rows.shape[1:])
+    block, most = (max(1, size // _row_bytes(rows)) for size in (_BLOCK_BYTES, _CHUNK_BYTES))
+    return (min(most, max(block, len(rows))), *rows.shape[1:])
 
 
 def _row_bytes(rows: Array) -> int:

@@ -49,6 +49,13 @@ def test_query_by_upload_in_one_step(http: httpx.Client, served_photos: Path) ->
     assert (matches[0]["path"], matches[0]["kind"]) == (str(path), "identical")
 
 
+def test_a_form_field_that_nobody_knows_is_refused(http: httpx.Client, served_photos: Path) -> None:
+    picture = (served_photos / "day0" / "photo000.png").read_bytes()
+    answer = http.post("/api/v1/query/upload", files={"image": picture}, data={"k": "3"})
+    assert answer.status_code == 422
+    assert "k" in answer.json()["errors"][0]["where"] and "not permitted" in answer.json()["detail"]
+
+
 def test_uploads_to_be_like_and_unlike(http: httpx.Client, served_photos: Path) -> None:
     plus, minus = (served_photos / "day0" / f"photo00{n}.png" for n in (0, 2))
     files = [("image", plus.read_bytes()), ("minus", minus.read_bytes())]

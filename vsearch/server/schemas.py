@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Path
+from fastapi import Path, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vsearch.duplicates.decisions import What
@@ -68,6 +68,14 @@ class QueryRequest(Model):
     min_score: float | None = Field(default=None, ge=-1, le=1)
     k: int = Field(default=10, ge=1, le=MOST_MATCHES)
     offset: int = Field(default=0, ge=0, le=FARTHEST, description="How many of the best to leave out.")
+
+
+class QueryForm(Model):
+    """A question with the pictures themselves."""
+
+    image: list[UploadFile] = Field(default=[], max_length=MOST_PICTURES)
+    minus: list[UploadFile] = Field(default=[], max_length=MOST_PICTURES)
+    request: str = Field(default="{}", description="A QueryRequest as JSON; its pictures come first.")
 
 
 class Match(Model):

@@ -19,7 +19,6 @@ from vsearch.server.problems import Problem, documented
 from vsearch.server.service import Served, Service, as_json, found, json_response
 
 router = APIRouter(prefix="/api/v1", tags=["queries"])
-Pictures = Annotated[list[UploadFile], File(max_length=schemas.MOST_PICTURES)]
 _THUMBNAIL_HEADERS = {"Cache-Control": "private, max-age=86400"}
 
 
@@ -31,15 +30,12 @@ async def query(request: schemas.QueryRequest, service: Served) -> Response:
 
 @router.post("/query/upload", response_model=schemas.Matches, responses=documented(400, 404, 413))
 async def query_upload(
-    service: Served,
-    image: Pictures = [],  # noqa: B006
-    minus: Annotated[list[UploadFile], File(max_length=schemas.MOST_PICTURES)] = [],  # noqa: B006
-    request: Annotated[str, Form(description="A QueryRequest as JSON; its pictures come first.")] = "{}",
+    service: Served, form: Annotated[schemas.QueryForm, Form(media_type="multipart/form-data")]
 ) -> Response:
     """The same in one step, with the pictures themselves: `curl -F image=@cat.jpg …/query/upload`."""
-    asked = _parsed(request)
-    plus = [service.pictures.put(await _body(file)) for file in image]
-    less = [service.pictures.put(await _body(file)) for file in minus]
+    asked = _parsed(form.request)
+    plus = [service.pictures.put(await _body(file)) for file in form.image]
+    less = [service.pictures.put(await _body(file)) for file in form.minus]
     asked = asked.model_copy(update={"images": [*asked.images, *plus], "minus": [*asked.minus, *less]})
     return await _answer(asked, service)
 
