@@ -225,6 +225,9 @@ def test_a_collection_that_somebody_changed(
         assert found[0] == "1 photos are missing from the collection, photo 1 among them"
         assert found[1] == "1 photos in the collection are not in the catalog, alien among them"
         assert found[2] == "1 of 11 vectors differ between the segments and the collection"
+        with pytest.raises(vsearch.IndexDamaged, match="a row 'alien', which is no photo of this index"):
+            index.query(photos / "day0/photo000.png", k=12)
+        index.close()
         client.delete_collection(name)
         alien = client.create_collection(name, embedding_function=None)
         alien.add(ids=[str(n) for n in range(1, 13)], embeddings=np.ones((12, 8), np.float32))

@@ -32,6 +32,23 @@ def test_globs_that_leave_nothing_are_not_remembered(index: vsearch.Index, photo
     assert index.add(photos).unchanged == 12
 
 
+def test_a_full_disk_while_publishing_says_what_publishes_the_rest(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command would find nothing left to remove."""
+
+    def full(*_: object, **__: object) -> int:
+        raise vsearch.StorageError("cannot write x: the disk is full; run the same command again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vsearch.collection.Generations.publish", full)
+        with pytest.raises(vsearch.StorageError, match=r"full; mend that: .*`vsearch sync` pub") as told:
+            index.remove(photos / "day0" / "photo000.png")
+    assert "same command" not in str(told.value)
+    assert (index.status().photos, index.status().pending) == (11, 1)
+    assert index.sync().added == 1
+
+
 @pytest.mark.parametrize("bound", [0.0, -1.0, math.inf, math.nan, "all"])
 def test_a_bound_that_skips_everything_is_refused(
     index: vsearch.Index, photos: Path, tmp_path: Path, toy_encoder: Path, bound: float

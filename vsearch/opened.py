@@ -13,7 +13,6 @@ from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory
 from vsearch.encoders import Bundle, Encoder, devices
 from vsearch.errors import (
-    CollectionError,
     EncoderError,
     EncoderMismatch,
     IndexBusy,
@@ -86,11 +85,7 @@ class OpenIndex:
             self._reload()
             remove_superseded(self._directory, self._settings)
             with self._open_catalog(read_only=False) as catalog:
-                try:
-                    yield Writable(self._directory, self._settings, catalog, self._encoder())
-                except CollectionError as error:  # of publishing, which follows when all is committed
-                    kept = "what was changed is kept, and `vsearch sync` publishes it"
-                    raise type(error)(f"{error}; {kept}") from error
+                yield Writable(self._directory, self._settings, catalog, self._encoder())
             self._settings = self._directory.settings()
         self.close()
 

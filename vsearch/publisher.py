@@ -8,7 +8,7 @@ from itertools import groupby
 from vsearch.catalog import Catalog
 from vsearch.collection import Batch, Changes, Description, Metadata, batches_of
 from vsearch.directory import IndexDirectory
-from vsearch.errors import EncoderMismatch, IndexDamaged, StorageError
+from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, StorageError
 from vsearch.ingest import batched
 from vsearch.published import generations_of
 from vsearch.records import Photo
@@ -18,6 +18,7 @@ from vsearch.settings import Settings
 # So many ids share a part of the collection: adding to a graph takes the longer the larger it is, but asking
 # two graphs takes longer than asking one (docs/scale.md).
 PART_IDS = 200_000
+_KEPT = "what was changed is kept, and `vsearch sync` publishes it"
 # While a long build runs it publishes the first so many photos, and from then on at the growth of the kind.
 _FIRST = 1024
 
@@ -41,12 +42,22 @@ class Publisher:
         self._generations = generations_of(directory, settings)
 
     def publish(self) -> int:
-        """Publish what is new, if anything is; returns the current generation."""
+        """Publish what is new, if anything is; returns the current generation.
+
+        Raises:
+            CollectionError: Chroma refuses, or its server cannot be reached.
+            StorageError: the disk is full, read-only or failing.
+        """
         base, covered, _ = self._base()
         if not self._catalog.count_changed_since(covered) and (base or not self._catalog.published()):
             self._generations.retire()
             return base
-        return self._publish(base)
+        try:
+            return self._publish(base)
+        except CollectionError as error:
+            raise type(error)(f"{error}; {_KEPT}") from error
+        except StorageError as error:  # the same command may find nothing left to do
+            raise StorageError(f"{error.what_and_remedy()[0]}; mend that: {_KEPT}") from error
 
     def publish_anew(self) -> int:
         """Publish everything from the segments, whatever there was."""

@@ -173,7 +173,7 @@ class Collection:
         """
         found = []
         for parts in self._query(vectors, k, "embeddings", where):
-            ids = [int(i) for part, _ in parts for i in part]
+            ids = [_photo_id(i) for part, _ in parts for i in part]
             near = np.array([vector for _, part in parts for vector in part], np.float32)
             found.append(Neighbours(np.array(ids, np.int64), near.reshape(len(ids), vectors.shape[1])))
         return found
@@ -181,6 +181,12 @@ class Collection:
     def ids(self) -> list[str]:
         """Every id, paged."""
         return list(chain.from_iterable(self._each(_ids)))
+
+
+def _photo_id(given: str) -> int:
+    if not (given.isascii() and given.isdecimal()):
+        raise IndexDamaged(f"the collection has a row {given!r}, which is no photo of this index; {_MEND}")
+    return int(given)
 
 
 def _loaded(part: ChromaCollection) -> int:
