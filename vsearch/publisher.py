@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
@@ -18,7 +19,6 @@ from vsearch.settings import Settings
 # So many ids share a part of the collection: adding to a graph takes the longer the larger it is, but asking
 # two graphs takes longer than asking one (docs/scale.md).
 PART_IDS = 200_000
-_KEPT = "what was changed is kept, and `vsearch sync` publishes it"
 # While a long build runs it publishes the first so many photos, and from then on at the growth of the kind.
 _FIRST = 1024
 
@@ -48,16 +48,12 @@ class Publisher:
             CollectionError: Chroma refuses, or its server cannot be reached.
             StorageError: the disk is full, read-only or failing.
         """
-        base, covered, _ = self._base()
-        if not self._catalog.count_changed_since(covered) and (base or not self._catalog.published()):
-            self._generations.retire()
-            return base
-        try:
+        with _kept():
+            base, covered, _ = self._base()
+            if not self._catalog.count_changed_since(covered) and (base or not self._catalog.published()):
+                self._generations.retire()
+                return base
             return self._publish(base)
-        except CollectionError as error:
-            raise type(error)(f"{error}; {_KEPT}") from error
-        except StorageError as error:  # the same command may find nothing left to do
-            raise StorageError(f"{error.what_and_remedy()[0]}; mend that: {_KEPT}") from error
 
     def publish_anew(self) -> int:
         """Publish everything from the segments, whatever there was."""
@@ -121,6 +117,18 @@ class Publisher:
                         f"uses {self._settings.encoder[:12]}; run `vsearch check`"
                     )
                 yield from _segment_batches(segment, group, self._dimension)
+
+
+@contextlib.contextmanager
+def _kept() -> Iterator[None]:
+    """Publishing follows when all is committed: the same command may find nothing left to do."""
+    kept = "what was changed is kept, and `vsearch sync` publishes it"
+    try:
+        yield
+    except CollectionError as error:
+        raise type(error)(f"{error}; {kept}") from error
+    except StorageError as error:
+        raise StorageError(f"{error.what_and_remedy()[0]}; mend that: {kept}") from error
 
 
 def _segment_batches(segment: Segment, photos: Iterable[Photo], dimension: int) -> Iterator[Batch]:
