@@ -95,11 +95,20 @@ def test_k_must_be_positive(index: vsearch.Index, k: Any) -> None:
         index.query(album.picture(1), k=k)
 
 
-def test_a_path_with_nul_is_no_path(index: vsearch.Index) -> None:
-    for path in ("a\0b", "~a\0b"):
-        for asked in (vsearch.Index.open, index.add, index.remove):
-            with pytest.raises(vsearch.UsageError, match="NUL"):
-                asked(path)
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("a\0b", "NUL"),
+        ("~a\0b", "NUL"),
+        ("\ud800", "no path of this system has"),
+        ("", "a path is empty"),
+        (b"bytes", "named by its path"),
+    ],
+)
+def test_what_no_file_can_be_called_is_refused(index: vsearch.Index, path: Any, said: str) -> None:
+    for asked in (vsearch.Index.open, vsearch.Index.create, index.add, index.remove):
+        with pytest.raises(vsearch.UsageError, match=said):
+            asked(path)
 
 
 def test_an_unreadable_query_says_why(index: vsearch.Index, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from vsearch.errors import (
     UsageError,
     VersionMismatch,
 )
+from vsearch.paths import refuse_no_path
 from vsearch.settings import Settings
 
 NAME = ".vsearch"
@@ -301,12 +302,11 @@ def place(path: str | os.PathLike[str] | None) -> Path:
     """The index at ``path``, or, for ``None``, the one that commands mean; see :func:`find`.
 
     Raises:
-        UsageError: ``path`` has a NUL character.
+        UsageError: ``path`` is none.
     """
     if path is None:
         return find()
-    if "\0" in os.fspath(path):
-        raise UsageError(f"{os.fspath(path)!r} has a NUL character, which no path has")
+    refuse_no_path(path)
     return Path(os.path.expanduser(path))
 
 

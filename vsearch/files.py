@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
-from vsearch.errors import PhotoError, UsageError
+from vsearch.errors import PhotoError
 from vsearch.records import FileStat, Skipped
 
 PHOTO_SUFFIXES = frozenset(
@@ -141,21 +141,6 @@ def _excluder(patterns: Sequence[str]) -> Callable[[str, str], bool]:
         return any(glob.match(path) or glob.match(name) for glob in globs)
 
     return excluded
-
-
-def refuse_no_path(path: object) -> None:
-    """Refuse what names no file or folder.
-
-    Raises:
-        UsageError: it is no path; or an empty one, of an unset variable in a shell, which must not stand for
-            the working directory.
-    """
-    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
-        raise UsageError(f"a photo or folder is named by its path; received {path!r}")
-    if not os.fspath(path):
-        raise UsageError("a path is empty; name a folder or a photo, or . for this folder")
-    if "\0" in os.fsdecode(path):
-        raise UsageError(f"{os.fspath(path)!r} has a NUL character, which no path has")
 
 
 def stat_file(path: str) -> FileStat:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from vsearch import files
 from vsearch.errors import PhotoError, UsageError
+from vsearch.paths import refuse_no_path
 from vsearch.records import Skipped
 
 _TOGETHER = 16
@@ -19,7 +20,7 @@ def paths(photo: str | os.PathLike[str], unreadable: list[Skipped]) -> Iterator[
     Raises:
         UsageError: there is no such file or folder.
     """
-    files.refuse_no_path(photo)
+    refuse_no_path(photo)
     path = os.path.expanduser(os.fspath(photo))
     if not os.path.isdir(path):
         try:

@@ -18,6 +18,7 @@ from vsearch.directory import IndexDirectory
 from vsearch.encoders import Encoder
 from vsearch.errors import PhotoError, UsageError
 from vsearch.ingest import IsKnown, Job, ReadAll, Reader, read_here
+from vsearch.paths import refuse_no_path
 from vsearch.plan import needs_reading
 from vsearch.publisher import Publisher
 from vsearch.records import FileStat, Photo, Skipped, SyncReport
@@ -117,7 +118,7 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
     walked = index.directory.walked(index.settings)
     taken: set[str] = set()
     for path in paths:
-        files.refuse_no_path(path)
+        refuse_no_path(path)
         found = dict.fromkeys(_ids_below(index.catalog, os.fspath(path)))
         places = files.places(path)
         roots = {root for root in walked if any(map(Path(root).is_relative_to, places))}
@@ -321,7 +322,7 @@ def _sources(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -
 
 def _source(path: str | os.PathLike[str]) -> Source:
     """A folder as ``(folder, None)``, a file as ``(its folder, its name)``; both resolved."""
-    files.refuse_no_path(path)
+    refuse_no_path(path)
     given = os.path.realpath(os.path.expanduser(os.fspath(path)))
     if os.path.isdir(given):
         if not os.access(given, os.R_OK | os.X_OK):
