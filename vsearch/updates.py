@@ -115,25 +115,31 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
     tally = Tally()
     sweep(index.directory, index.catalog)
     ids: dict[int, None] = {}
+    leaving: set[str] = set()
     walked = index.directory.walked(index.settings)
-    taken: set[str] = set()
     for path in paths:
         refuse_no_path(path)
         found = dict.fromkeys(_ids_below(index.catalog, os.fspath(path)))
-        places = files.places(path)
-        roots = {root for root in walked if any(map(Path(root).is_relative_to, places))}
+        roots = {root for root in walked if any(map(Path(root).is_relative_to, files.places(path)))}
         if not (found or roots):
             raise UsageError(f"{os.fspath(path)}: the index has no photo there; see `vsearch status`")
         ids.update(found)
-        taken |= roots
-    left = [walked[root] for root in taken if not any(map(Path(root).is_relative_to, walked.keys() - taken))]
-    if left:
-        write_settings(index, index.settings.leaving(left))
+        leaving |= roots
+    _walk_no_more(index, leaving)
     with index.catalog.change() as change:
         change.remove(ids)
     tally.counts["removed"] = len(ids)
     finish(index)
     return tally.report()
+
+
+def _walk_no_more(index: Writable, leaving: set[str]) -> None:
+    """Let later runs walk none of these roots, but those that the walk of another comes across."""
+    walked = index.directory.walked(index.settings)
+    staying = walked.keys() - leaving
+    left = [walked[root] for root in leaving if not any(map(Path(root).is_relative_to, staying))]
+    if left:
+        write_settings(index, index.settings.leaving(left))
 
 
 def _ids_below(catalog: Catalog, path: str) -> Iterator[int]:
