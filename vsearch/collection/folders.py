@@ -63,13 +63,15 @@ class InFolders(Place):
         d = description
         with durable.storage_errors(folder), _full_disks(folder):
             parts = _start(folder, base, d)
+            before = len(parts)
             durable.step("generation-copied")
             for changes in source(base.sequence if base else 0):
                 while len(parts) <= changes.part:
                     create(folder, len(parts), d.metric, d.hnsw)
                     parts.append(0)
                 parts[changes.part] = fill(folder, changes, d.dimension, standing=parts[changes.part])
-            share_breadth(folder, len(parts), d.hnsw)
+            if len(parts) != before:
+                share_breadth(folder, len(parts), d.hnsw)
         _check_written(folder)
         durable.step("generation-persisted")
         with durable.storage_errors(folder):
