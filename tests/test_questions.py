@@ -20,7 +20,8 @@ from tests.conftest import Run
 from vsearch import calibration, ranking, search
 from vsearch.encoders import Encoder
 from vsearch.errors import EncoderError, UsageError
-from vsearch.question import box_of
+from vsearch.question import Asked, Weighted, box_of
+from vsearch.search import Wanted
 
 
 def test_a_mean_of_pictures_finds_both(index: vsearch.Index) -> None:
@@ -346,6 +347,34 @@ def test_a_path_may_be_bytes_within(index: vsearch.Index, photos: Path) -> None:
         assert len(index.query(Within(), crop=crop, k=2)) == 2
     with pytest.raises(vsearch.UsageError, match="named by its path"):
         index.add(Within())
+
+
+def test_an_answer_says_whether_there_may_be_more(index: vsearch.Index, photos: Path) -> None:
+    asked = Asked((Weighted(photos / "day0/photo000.png"),))
+    for k, more in ((3, True), (11, True), (12, False), (None, False)):
+        assert index.answer(asked, Wanted(k)).more is more
+    condition = index.condition("format = jpeg")
+    (count,) = {len(index.answer(asked, Wanted(None, condition=condition)).matches)}
+    assert index.answer(asked, Wanted(count - 1, condition=condition)).more
+    assert not index.answer(asked, Wanted(count, condition=condition)).more
+    second = index.answer(asked, Wanted(2)).matches[1].score
+    assert index.answer(asked, Wanted(2, min_score=second - 1e-6)).more
+    assert not index.answer(asked, Wanted(2, min_score=second + 1e-6)).more  # scores fall with the rank
+
+
+def test_what_is_related_may_be_behind_what_is_not(toy_encoder: Path, tmp_path: Path) -> None:
+    """Neighbours rank answers, and probabilities are of their own cosines."""
+    album.write_album(tmp_path / "photos", 260)
+    with vsearch.Index.create(tmp_path / "i", encoder=toy_encoder) as index:
+        index.add(tmp_path / "photos")
+        asked = Asked((Weighted(tmp_path / "photos/day0/photo000.png"),))
+        passing = {m.id for m in index.answer(asked, Wanted(None, min_match=0.5)).matches}
+        found, k = index.answer(asked, Wanted(1, min_match=0.5)), 1
+        while found.more:
+            k += 20
+            found = index.answer(asked, Wanted(k, min_match=0.5))
+    assert len(passing) < 250 and k < 260
+    assert {m.id for m in found.matches} == passing
 
 
 def test_an_identical_photo_is_certainly_related(toy_encoder: Path, tmp_path: Path) -> None:

@@ -100,8 +100,8 @@ class Answering(OpenIndex):
         """
         pictures = [*([] if image is None else [image]), *several(images, "images")]
         asked = Asked(
-            plus=_weighted(pictures, weights, "weights"),
-            minus=_weighted(several(minus, "minus"), minus_weights, "minus_weights"),
+            plus=weighted(pictures, weights, "weights"),
+            minus=weighted(several(minus, "minus"), minus_weights, "minus_weights"),
             text=text,
             text_weight=text_weight,
             crop=crop,
@@ -269,9 +269,7 @@ class Answering(OpenIndex):
         return manifest
 
 
-def _weighted(
-    pictures: Sequence[Picture], weights: Sequence[float] | None, name: str
-) -> tuple[Weighted, ...]:
+def weighted(pictures: Sequence[Picture], weights: Sequence[float] | None, name: str) -> tuple[Weighted, ...]:
     weights = [1.0] * len(pictures) if weights is None else weights
     if not isinstance(weights, Sized):
         raise UsageError(f"{name} must be numbers, one for each picture; received {weights!r}")

@@ -125,10 +125,17 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The matches of one query, best first, and a note on why they are few, if they are."""
+    """The matches of one query, best first.
+
+    Attributes:
+        matches: they.
+        note: why they are few, if they are.
+        more: whether a larger ``k`` may give more.
+    """
 
     matches: Sequence[Match]
     note: str = ""
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

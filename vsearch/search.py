@@ -135,16 +135,23 @@ class Searcher:
         for start in range(0, len(questions), at_once):
             some = questions[start : start + at_once]
             pairs = zip(some, self._pools(some, k, wanted.refine, only), strict=True)
-            found += [self._answer(question, pool, k, wanted, only) for question, pool in pairs]
+            answers = (self._answer(question, pool, k, wanted, only) for question, pool in pairs)
+            found += [replace(answer, more=answer.more and k < count) for answer in answers]
         return found
 
     def _answer(self, question: Question, pool: _Pool, k: int, wanted: Wanted, only: Only | None) -> Answer:
+        more = True
         matches = self._matches(question, pool, k, wanted.refine, only)
         if wanted.min_match is not None:
             found = self._probabilities(question, np.array([match.cosine for match in matches], np.float64))
             found[[match.kind == "identical" for match in matches]] = 1.0  # whatever the spread says
             matches = [replace(m, match=float(p)) for m, p in zip(matches, found, strict=True)]
-        return _kept(matches, wanted)
+            if k >= len(pool.ids):  # what is not in the pool is farther than all in it
+                farthest = self._probabilities(question, pool.plain.min(initial=1.0, keepdims=True))
+                more = float(farthest[0]) >= wanted.min_match
+        if wanted.min_score is not None:  # scores fall with the rank
+            more = more and bool(matches) and matches[-1].score >= wanted.min_score
+        return replace(_kept(matches, wanted), more=more)
 
     def _probabilities(self, question: Question, plain: Scores) -> Scores:
         """That photos with these plain cosines are related to the question."""

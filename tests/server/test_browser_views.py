@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 
 import vsearch
 from tests import album
+from tests.server.conftest import indexed
 from tests.server.tab import NEEDS_CHROMIUM, PHONE, TOKEN, WIDE, Tab, playwright
 from tests.serving import Server
 from vsearch.server.routes.page import ASSETS
@@ -158,6 +159,25 @@ def test_one_photo_is_not_photos(browser: playwright.Browser, index: vsearch.Ind
         tab = Tab(browser, f"{server.url}/?image={one.id}&under=alone")
         playwright.expect(tab.page.locator("#summary")).to_have_text(re.compile(r"^1 photo \(\d+ ms\)\.$"))
         tab.context.close()
+
+
+def test_every_photo_comes_once_by_scrolling(
+    browser: playwright.Browser, tmp_path: Path, toy_encoder: Path
+) -> None:
+    """Above 200 the best of more are others in another order: neighbours rank them."""
+    album.write_album(tmp_path / "photos", 300)
+    shown: dict[str, str] = {}
+    with Server(indexed(tmp_path / "photos", toy_encoder)) as server:
+        tab = Tab(browser, f"{server.url}/?image=5")
+        tab.found()
+        for _ in range(100):
+            shown |= dict(tab.cards().evaluate_all("cards => cards.map(c => [c.dataset.n, c.dataset.id])"))
+            if len(shown) == 300:
+                break
+            tab.page.mouse.wheel(0, 3000)
+            tab.page.wait_for_timeout(100)
+        tab.context.close()
+    assert len(set(shown.values())) == len(shown) == 300
 
 
 def test_back_takes_a_filter_out_of_its_field(

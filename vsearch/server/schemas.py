@@ -67,7 +67,13 @@ class QueryRequest(Model):
     )
     min_score: float | None = Field(default=None, ge=-1, le=1)
     k: int = Field(default=10, ge=1, le=MOST_MATCHES)
-    offset: int = Field(default=0, ge=0, le=FARTHEST, description="How many of the best to leave out.")
+    offset: int = Field(
+        default=0,
+        ge=0,
+        le=FARTHEST,
+        description="How many of the best to leave out. Where `expand` ranks by neighbourhoods, the best "
+        "`offset + k` change their order with their number above 200: to page on, ask for more from 0.",
+    )
 
 
 class QueryForm(Model):

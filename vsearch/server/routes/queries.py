@@ -10,9 +10,11 @@ from fastapi import APIRouter, File, Form, Query, UploadFile
 from starlette.responses import Response
 
 from vsearch import images
+from vsearch.answering import weighted
 from vsearch.errors import PhotoError
 from vsearch.index import Index
-from vsearch.question import Picture
+from vsearch.question import Asked, Picture
+from vsearch.search import Wanted
 from vsearch.server import pictures as uploaded
 from vsearch.server import schemas
 from vsearch.server.problems import Problem, documented
@@ -86,11 +88,17 @@ async def _answer(asked: schemas.QueryRequest, service: Service) -> Response:
             images.measure(data, limit, name="upload")
         pictures: dict[str, Picture] = {n: kept.get(n) or found(index.photo(n), n) for n in names}
         plus, minus = ([pictures[name] for name in part] for part in (asked.images, asked.minus))
-        wanted = asked.k + asked.offset
-        # All other members are called as what Index.query takes.
-        rest = asked.model_dump(exclude={"images", "minus", "k", "offset"})
-        matches = index.query(images=plus, minus=minus, k=wanted, **rest)
-        return as_json({"matches": matches[asked.offset :], "more": len(matches) == wanted})
+        question = Asked(
+            plus=weighted(plus, asked.weights, "weights"),
+            minus=weighted(minus, asked.minus_weights, "minus_weights"),
+            text=asked.text,
+            text_weight=asked.text_weight,
+            crop=asked.crop,
+        )
+        condition = index.condition(asked.where, under=asked.under, since=asked.since, until=asked.until)
+        wanted = Wanted(asked.k + asked.offset, asked.expand, condition, asked.min_score, asked.min_match)
+        best = index.answer(question, wanted)
+        return as_json({"matches": best.matches[asked.offset :], "more": best.more})
 
     def answer(index: Index) -> bytes:
         if asked.crop or asked.under:  # these read files outside the index, which may change

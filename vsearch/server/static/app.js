@@ -13,7 +13,7 @@ import { Viewer } from "./viewer.js";
 const byId = (id) => document.getElementById(id);
 const [firstPage, nextPages] = [60, 240]; // of the list
 const mostLeft = 8;
-const largestPage = 1000;
+const mostMatches = 10000;
 const mostPictures = 16;
 const left = new Map(); // results as they were left, by address: for Back
 const sent = new Map(); // uploads of this page, to be sent again when the server has dropped them
@@ -137,17 +137,21 @@ function resume({ view, kept, top, said }) {
   scrollTo(0, top);
 }
 
-// Pages of growing size: the whole of a long answer then costs about twice its last page.
+// Each time the best twice as many, of which those not shown yet come behind the others: the order of the best changes
+// with their number, since neighbours rank them. The whole of a long answer costs about twice its last part.
 function matches(tell) {
   const asked = state;
-  let [offset, size, more] = [0, firstPage, true];
+  const shown = new Set();
+  let [count, more] = [firstPage, true];
   return async () => {
     if (!more) return null;
-    const answer = await post("query", requestOf(asked, size, offset));
-    if (!offset) tell(foundText(answer));
-    [offset, more] = [offset + answer.matches.length, answer.more];
-    size = Math.min(size * 2, largestPage);
-    return answer.matches;
+    const answer = await post("query", requestOf(asked, count));
+    if (count === firstPage) tell(foundText(answer));
+    more = answer.more && count < mostMatches;
+    count = Math.min(count * 2, mostMatches);
+    const fresh = answer.matches.filter(({ id }) => !shown.has(id));
+    for (const { id } of fresh) shown.add(id);
+    return fresh;
   };
 }
 

@@ -52,8 +52,8 @@ export function filtersOf(state) {
   return given;
 }
 
-export function requestOf(state, k, offset) {
-  const request = { images: state.image, minus: state.minus, k, offset, ...filtersOf(state) };
+export function requestOf(state, k) {
+  const request = { images: state.image, minus: state.minus, k, ...filtersOf(state) };
   if (state.text) request.text = state.text;
   if (state.crop) request.crop = state.crop.split(",").map(Number);
   if (Number(state.min_score)) request.min_score = Number(state.min_score);
