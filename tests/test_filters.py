@@ -175,6 +175,9 @@ def test_days_that_are_none_are_named_by_their_option(dated: vsearch.Index) -> N
         dated.query(album.picture(0), since="2024-13")
     with pytest.raises(UsageError, match=r"^until: 'x' is not a date"):
         dated.query(album.picture(0), where="width > 3", until="x")
+    for none in ("2024-00", "2024-01-00", "2024-00-00"):
+        with pytest.raises(UsageError, match=f"^since: '{none}' is not a date"):
+            dated.query(album.picture(0), since=none)
 
 
 def test_numbers_are_left_to_chroma_too() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import os
@@ -123,6 +124,18 @@ def test_a_picture_that_the_index_takes_can_be_drawn(
     Image.new("1", (20_000, 10_100)).save(tmp_path / "large.png")
     done = command("query", "large.png", "-k", "1", "--html", "s.html", "--index", "i")
     assert done.returncode == 0, done.stderr
+
+
+def test_home_is_found_behind_an_equals_sign(
+    command: Run, index: vsearch.Index, photos: Path, tmp_path: Path
+) -> None:
+    command = functools.partial(command, variables={"HOME": str(tmp_path / "home")})
+    for option in ("--copy-to", "--link-to"):
+        query = photos / "day0/photo000.png"
+        done = command("query", query, "-k", "1", f"{option}=~/{option}", "--index", index.path)
+        assert done.returncode == 0, done.stderr
+        assert len(list((tmp_path / "home" / option).iterdir())) == 1
+    assert not (tmp_path / "~").exists()
 
 
 def test_copies_pass_over_photos_that_are_gone(

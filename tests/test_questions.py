@@ -63,6 +63,15 @@ def test_weights_and_minus_move_the_question(index: vsearch.Index) -> None:
         index.query(a, minus=[a])
 
 
+def test_a_region_of_a_photo_that_has_changed_is_refused(index: vsearch.Index, photos: Path) -> None:
+    photo = index.named(photos / "day0/photo000.png")
+    assert photo is not None
+    assert index.query(photo, crop="0%,0%,50%,50%", k=1)
+    album.write(photos / "day0/photo000.png", 77)
+    with pytest.raises(vsearch.PhotoError, match="has changed since it was indexed; run `vsearch sync`"):
+        index.query(photo, crop="0%,0%,50%,50%", k=1)
+
+
 def test_a_crop_is_the_region_alone(index: vsearch.Index) -> None:
     wide = Image.new("RGB", (192, 64))
     wide.paste(album.picture(4), (96, 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Self, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -18,7 +18,7 @@ from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
 from vsearch.nearest import ONCE_BYTES, SCAN_BYTES, Graph, Nearest, Scan, Slices
 from vsearch.opened import OpenIndex
 from vsearch.published import generations_of
-from vsearch.question import Asked, Asker, Crop, Picture, Question, Weighted, several
+from vsearch.question import Asked, Asker, Crop, Picture, Question, several, weighted
 from vsearch.records import Answer, Match, Photo, Result
 from vsearch.search import Searcher, Wanted
 from vsearch.segmentrows import StoredRows
@@ -267,15 +267,6 @@ class Answering(OpenIndex):
                 f"{self._settings.encoder[:12]}; run `vsearch rebuild`"
             )
         return manifest
-
-
-def weighted(pictures: Sequence[Picture], weights: Sequence[float] | None, name: str) -> tuple[Weighted, ...]:
-    weights = [1.0] * len(pictures) if weights is None else weights
-    if not isinstance(weights, Sized):
-        raise UsageError(f"{name} must be numbers, one for each picture; received {weights!r}")
-    if len(weights) != len(pictures):
-        raise UsageError(f"{name} must be one for each of {len(pictures)} pictures; received {len(weights)}")
-    return tuple(Weighted(p, w) for p, w in zip(pictures, weights, strict=True))
 
 
 def _folders(path: PathLike) -> list[str]:

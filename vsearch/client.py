@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Self
 
 import httpx
@@ -13,7 +13,7 @@ from vsearch import errors, files, images, sending, wire
 from vsearch.connection import Connection, object_of
 from vsearch.filters import Day, day_text
 from vsearch.photomap import PhotoMap
-from vsearch.question import Crop, Picture, content, several
+from vsearch.question import Crop, Picture, content, several, weighted
 from vsearch.records import (
     DuplicateGroup,
     IndexStatus,
@@ -97,11 +97,11 @@ class Client:
         request = {
             "images": [self._name(picture) for picture in pictures],
             "minus": [self._name(picture) for picture in several(minus, "minus")],
-            "weights": None if weights is None else list(weights),
-            "minus_weights": None if minus_weights is None else list(minus_weights),
+            "weights": _weights(pictures, weights, "weights"),
+            "minus_weights": _weights(several(minus, "minus"), minus_weights, "minus_weights"),
             "text": text,
             "text_weight": text_weight,
-            "crop": crop if crop is None or isinstance(crop, str) else ",".join(map(str, crop)),
+            "crop": _crop(crop),
             "where": where,
             "under": None if under is None else os.fspath(under),
             "since": _day(since),
@@ -295,6 +295,17 @@ class Client:
         if response.headers.get("content-type", "").startswith("text/html"):
             raise self._server.no_vsearch(response)
         return response
+
+
+def _weights(pictures: Sequence[Picture], weights: Sequence[float] | None, name: str) -> list[float] | None:
+    return None if weights is None else [w.weight for w in weighted(pictures, weights, name)]
+
+
+def _crop(given: Crop | None) -> str | None:
+    """As text, in which the server tells whether it is a crop."""
+    if given is None or isinstance(given, str):
+        return given
+    return ",".join(map(str, given)) if isinstance(given, Iterable) else str(given)
 
 
 def _day(given: Day | None) -> str | None:

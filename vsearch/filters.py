@@ -351,18 +351,18 @@ def _span(c: Comparison) -> tuple[str, str]:
     found = _MOMENT.fullmatch(c.value)
     if found is None:
         raise _wrong(c, f"{c.value!r} is not a date; write 2024, 2024-05, 2024-05-31 or 2024-05-31T18:30")
-    year, month, day, hour, minute, second = (int(part) if part else None for part in found.groups())
+    _, month, day, hour, _, second = found.groups()
+    year, _, _, *time = map(int, found.groups("0"))
     try:
-        first = datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, second or 0)
+        first = datetime(year, int(month or 1), int(day or 1), time[0], time[1], time[2])  # no month is 00
     except ValueError as error:
         raise _wrong(c, f"{c.value!r} is not a date: {error}") from error
     length = _length(first, month, day, hour, second)
     return first.isoformat(), _LATEST if length > datetime.max - first else (first + length).isoformat()
 
 
-def _length(
-    first: datetime, month: int | None, day: int | None, hour: int | None, second: int | None
-) -> timedelta:
+def _length(first: datetime, *given: str | None) -> timedelta:
+    month, day, hour, second = given
     if month is None:
         return timedelta(days=366 if calendar.isleap(first.year) else 365)
     if day is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from numbers import Real
 
@@ -27,7 +27,7 @@ Vector = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 Picture = images.Source | Photo
 Crop = str | tuple[int, int, int, int]
-_LARGEST_WEIGHT = 1e6
+LARGEST_WEIGHT = 1e6
 _CROP = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*")
 
 
@@ -160,12 +160,17 @@ class Asker:
         return asked
 
     def _picture(self, picture: Picture, crop: Crop | None) -> Question | _Decoded:
+        expected = None
         if isinstance(picture, Photo):
             if crop is None:
                 return self._recalled(picture, self._twins(picture.sha256, _path(picture)))
-            picture = _path(picture)
+            expected, picture = picture.sha256, _path(picture)
         data = content(picture)
         sha256 = None if data is None else files.digest(data)
+        if expected not in (None, sha256):
+            raise PhotoError(
+                images.name_of(picture), "it has changed since it was indexed", "run `vsearch sync`"
+            )
         asked = files.expanded(os.fspath(picture)) if isinstance(picture, str | os.PathLike) else ""
         if crop is None and (twins := self._twins(sha256, os.path.abspath(asked))):
             return self._recalled(twins[0], twins)
@@ -244,6 +249,16 @@ class Asker:
         return normalised(vector[np.newaxis])[0] if self._settings.metric == "cosine" else vector
 
 
+def weighted(pictures: Sequence[Picture], weights: Sequence[float] | None, name: str) -> tuple[Weighted, ...]:
+    """The pictures with their weights, equal by default; ``name`` is what messages call these."""
+    weights = [1.0] * len(pictures) if weights is None else weights
+    if not isinstance(weights, Sized):
+        raise UsageError(f"{name} must be numbers, one for each picture; received {weights!r}")
+    if len(weights) != len(pictures):
+        raise UsageError(f"{name} must be one for each of {len(pictures)} pictures; received {len(weights)}")
+    return tuple(Weighted(p, w) for p, w in zip(pictures, weights, strict=True))
+
+
 def several(pictures: Sequence[Picture], name: str) -> Sequence[Picture]:
     """``pictures``, which must not be one: each letter of a path, or row of an array, would be a picture.
 
@@ -297,7 +312,7 @@ def _check(asked: Asked) -> None:
     if asked.text is not None and any("\ud800" <= letter <= "\udfff" for letter in asked.text):
         raise UsageError("the text of a query must be Unicode; this one has bytes that are not")
     weights = [*(w.weight for w in (*asked.plus, *asked.minus)), asked.text_weight]
-    wrong = [w for w in weights if not (isinstance(w, Real) and 0 < w <= _LARGEST_WEIGHT)]
+    wrong = [w for w in weights if not (isinstance(w, Real) and 0 < w <= LARGEST_WEIGHT)]
     if wrong:
         raise UsageError(f"weights must be numbers above 0, a million at most; received {wrong[0]}")
 

@@ -49,6 +49,13 @@ def test_query_by_upload_in_one_step(http: httpx.Client, served_photos: Path) ->
     assert (matches[0]["path"], matches[0]["kind"]) == (str(path), "identical")
 
 
+def test_ids_and_uploads_count_together(http: httpx.Client, served_photos: Path) -> None:
+    files = [("image", (served_photos / "day0" / "photo000.png").read_bytes())] * 9
+    asked = {"images": [first_photo(http)["id"]] * 8}
+    answer = http.post("/api/v1/query/upload", files=files, data={"request": json.dumps(asked)})
+    assert "at most 16 pictures" in str(problem_of(answer, 422, "usage")["detail"])
+
+
 def test_a_form_field_that_nobody_knows_is_refused(http: httpx.Client, served_photos: Path) -> None:
     picture = (served_photos / "day0" / "photo000.png").read_bytes()
     answer = http.post("/api/v1/query/upload", files={"image": picture}, data={"k": "3"})

@@ -181,6 +181,7 @@ def _place(matches: Sequence[Match], folder: Path, put: Callable[[str, str], obj
     from vsearch.render.text import printable
 
     width, placed, there = len(str(len(matches))), 0, 0
+    folder = folder.expanduser()  # which shells do not after `=`
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder")
     with storage_errors(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from vsearch.cli import app
 from vsearch.cli.options import DeviceOption, IndexOption
-from vsearch.errors import MissingExtraError, install
+from vsearch.errors import MissingExtraError, UsageError, install
 
 _MIB = 2**20
 
@@ -77,11 +78,17 @@ def serve(
         insecure=insecure,
         allow_add=allow_add,
         allow_hosts=tuple(allow_host or ()),
-        max_upload_bytes=int(max_upload * _MIB),
+        max_upload_bytes=_mib(max_upload, "--max-upload"),
         max_megapixels=max_megapixels,
-        kept_answers_bytes=int(keep_answers * _MIB),
+        kept_answers_bytes=_mib(keep_answers, "--keep-answers"),
     )
     run(Index.open(index, device=device), options, _announce)
+
+
+def _mib(given: float, option: str) -> int:
+    if not math.isfinite(given):
+        raise UsageError(f"{option} is a number of MiB; received {given}")
+    return int(given * _MIB)
 
 
 def _announce(url: str) -> None:

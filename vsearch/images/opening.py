@@ -239,7 +239,8 @@ def name_of(source: Source) -> str:
 
 
 _BOMB_REMEDY = (
-    "if it is a real photo, raise --max-megapixels of build-index, then `vsearch add PHOTOS --retry-failed`"
+    "if it is a real photo, raise --max-megapixels: of serve for an upload, else of build-index, "
+    "then `vsearch add PHOTOS --retry-failed`"
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from vsearch.ingest import usable_cores
 
 MIB = 2**20
 TOKEN_LENGTH = 16
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.?")
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -51,6 +53,11 @@ class Options:
     queued: int = 1024
 
     def __post_init__(self) -> None:
+        if not (math.isfinite(self.max_megapixels) and self.max_megapixels > 0):
+            raise UsageError(f"--max-megapixels must be a number above 0; received {self.max_megapixels}")
+        for name in self.allow_hosts:
+            if not _HOST.fullmatch(name):
+                raise UsageError(f"--allow-host is a name alone, such as photos.lan; received {name!r}")
         if self.token is not None and (len(self.token) < TOKEN_LENGTH or not _TOKEN.fullmatch(self.token)):
             raise UsageError(
                 f"the token must be {TOKEN_LENGTH} or more printable ASCII characters without spaces; "

@@ -8,6 +8,7 @@ from fastapi import Path, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vsearch.duplicates.decisions import What
+from vsearch.question import LARGEST_WEIGHT
 from vsearch.records import Kind, Metric, Relation
 
 MOST_PICTURES = 16
@@ -24,6 +25,7 @@ PictureName = Annotated[
         description="A photo's id, or the name that `POST /api/v1/pictures` gave.",
     ),
 ]
+Weight = Annotated[float, Field(gt=0, le=LARGEST_WEIGHT)]
 Pixels = Annotated[int, Field(ge=0, le=10**6)]
 
 
@@ -40,16 +42,16 @@ class QueryRequest(Model):
     minus: list[PictureName] = Field(
         default=[], max_length=MOST_PICTURES, description="Pictures that the answers must be unlike."
     )
-    weights: list[Annotated[float, Field(gt=0, le=1000)]] | None = Field(
+    weights: list[Weight] | None = Field(
         default=None, max_length=MOST_PICTURES, description="One for each of images; equal by default."
     )
-    minus_weights: list[Annotated[float, Field(gt=0, le=1000)]] | None = Field(
+    minus_weights: list[Weight] | None = Field(
         default=None, max_length=MOST_PICTURES, description="One for each of minus."
     )
     text: str | None = Field(
         default=None, max_length=1000, description="Words to fit; needs an encoder with a text half."
     )
-    text_weight: float = Field(default=1.0, gt=0, le=1000)
+    text_weight: Weight = 1.0
     where: str | None = Field(
         default=None, max_length=4000, description="A filter: `taken >= 2024-05 and camera ~ canon`."
     )

@@ -65,7 +65,7 @@ class Guard:
     def __init__(self, app: ASGIApp, options: Options) -> None:
         self._app = app
         self._options = options
-        self._names = {n.lower() for n in (*_LOOPBACK_NAMES, options.host, *options.allow_hosts)}
+        self._names = {n.lower().rstrip(".") for n in (*_LOOPBACK_NAMES, options.host, *options.allow_hosts)}
         if not options.loopback:
             self._names.add(socket.gethostname().lower())
 

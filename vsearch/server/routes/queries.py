@@ -10,10 +10,9 @@ from fastapi import APIRouter, File, Form, Query, UploadFile
 from starlette.responses import Response
 
 from vsearch import images
-from vsearch.answering import weighted
-from vsearch.errors import PhotoError
+from vsearch.errors import PhotoError, UsageError
 from vsearch.index import Index
-from vsearch.question import Asked, Picture
+from vsearch.question import Asked, Picture, weighted
 from vsearch.search import Wanted
 from vsearch.server import pictures as uploaded
 from vsearch.server import schemas
@@ -38,8 +37,10 @@ async def query_upload(
     asked = _parsed(form.request)
     plus = [service.pictures.put(await _body(file)) for file in form.image]
     less = [service.pictures.put(await _body(file)) for file in form.minus]
-    asked = asked.model_copy(update={"images": [*asked.images, *plus], "minus": [*asked.minus, *less]})
-    return await _answer(asked, service)
+    pictures = {"images": [*asked.images, *plus], "minus": [*asked.minus, *less]}
+    if max(map(len, pictures.values())) > schemas.MOST_PICTURES:
+        raise UsageError(f"at most {schemas.MOST_PICTURES} pictures, ids and uploads together")
+    return await _answer(asked.model_copy(update=pictures), service)
 
 
 @router.get("/photos/{photo_id}/similar", response_model=schemas.Matches, responses=documented(404))
