@@ -144,7 +144,7 @@ def test_parts_search_a_share_of_the_candidates(local: Generations) -> None:
         with local.open(publish(local, truth, base=local.current())) as collection:
             each = [(part.configuration["hnsw"] or {}).get("ef_search") for part in collection._parts]
             breadths.append(each)
-    assert breadths == [[100, 100], [67] * 3, [50] * 4, [40] * 5]
+    assert breadths == [[142] * 2, [116] * 3, [100] * 4, [90] * 5]
 
 
 def test_rows_are_replaced(generations: Generations, truth: Truth) -> None:
