@@ -8,14 +8,16 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlparse
 
 import pytest
+import typer
 
 import vsearch
 from tests import album
 from tests.conftest import ROOT, Run
-from vsearch.cli import querying
+from vsearch.cli import app, querying
 
 
 @pytest.fixture
@@ -39,6 +41,19 @@ def test_build_and_query_without_a_flag(command: Run, photos: Path, toy_encoder:
     assert lines[0].split() == ["rank", "score", "kind", "path"]
     assert lines[1].split() == ["1", "1.0000", "identical", "day0/photo004.png"]
     assert len(lines) == 11
+
+
+def test_no_photo_keeps_a_command_from_starting() -> None:
+    """Typer's own words for a path that cannot be read end the run, whatever else was named."""
+    group: Any = typer.main.get_command(app)
+    paths = [
+        each
+        for name in group.list_commands(None)
+        for parameter in group.get_command(None, name).params
+        for each in getattr(parameter.type, "types", [parameter.type])
+        if hasattr(each, "readable")
+    ]
+    assert len(paths) > 30 and not any(path.readable for path in paths)
 
 
 def test_commands_find_the_index_upwards_and_by_variable(command: Run, built: Path, tmp_path: Path) -> None:

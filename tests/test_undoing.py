@@ -108,6 +108,20 @@ def test_what_is_away_holds_up_no_other_move(index: vsearch.Index, pairs: Path, 
     assert tidying.undo().done == 1 and names(pairs) == ["a.png", "b.png", "c.png", "d.png"]
 
 
+def test_all_that_were_to_be_kept_stay(family: Path, family_index: vsearch.Index, tmp_path: Path) -> None:
+    tidying = family_index.tidying()
+    for name in ("grey.jpg", "dark.jpg"):
+        tidying.decide_keep(family / name)
+    groups = family_index.duplicates(kinds=["altered"])
+    extra, skipped = tidying.superfluous(groups)
+    (keep,) = {Path(str(group.as_json()["keep"])).name for group in groups} & {"grey.jpg", "dark.jpg"}
+    (other,) = {"grey.jpg", "dark.jpg"} - {keep}
+    assert not {"grey.jpg", "dark.jpg"} & {Path(photo.path).name for photo in extra}
+    assert (other, "you decided to keep it") in {(Path(s.path).name, s.reason) for s in skipped}
+    plan = tidying.plan_moves(groups, tmp_path / "aside")
+    assert plan.steps and not {str(family / other)} & {step.source for step in plan.steps}
+
+
 def test_moves_and_decisions_follow_an_album_that_is_renamed(
     index: vsearch.Index, pairs: Path, tmp_path: Path
 ) -> None:

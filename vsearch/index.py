@@ -342,7 +342,7 @@ class Index(Browsable, TidyIndex):
             rankings: ``plain``, ``expanded``, ``smoothed`` or ``refined``, which is what queries do.
 
         Returns:
-            A :class:`~vsearch.evaluation.Quality` for each of ``rankings``.
+            A :class:`vsearch.Quality` for each of ``rankings``.
 
         Raises:
             UsageError: there is no such ranking, or labels that nothing can be measured with.

@@ -121,14 +121,15 @@ class _Reencoding:
         for photo in self._missing():
             missing += 1
             path = files.absolute(photo.file.root, photo.file.path)
-            absent[photo.file.root] += not self._has_pixels(photo) and not os.path.exists(path)
+            absent[photo.file.root] += not self._has_pixels(photo) and not os.access(path, os.R_OK)
         for photo in self._old.catalog.photos("ready"):
             total[photo.file.root] += 1
         for root, gone in absent.items():
             if not may_remove(gone, total[root]):
                 raise UsageError(
-                    f"{gone:,} of {total[root]:,} photos in {root} are not there; mount that disk, or take "
-                    "them out with `vsearch sync --prune`, and run this again"
+                    f"{gone:,} of {total[root]:,} photos in {root} are not there, or cannot be read; mount "
+                    "that disk, make them readable, or take out what is gone with `vsearch sync --prune`, "
+                    "and run this again"
                 )
         self._tally.counts["unchanged"] = total.total() - missing
         return missing

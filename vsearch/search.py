@@ -240,13 +240,14 @@ class Searcher:
             pool = pool.led_by(first, variants)
         scores = dict(zip(pool.ids.tolist(), pool.scores.tolist(), strict=True))
         scores = exact | scores if several else scores | exact
-        best = [*first, *(i for i in pool.ids.tolist() if i in photos and i not in first)][:k]
-        shown = np.array([scores[i] for i in best])
+        ranked = [*first, *(i for i in pool.ids.tolist() if i not in first)]
+        shown = np.array([scores[i] for i in ranked])
         if refine and several:
             shown = _lifted(shown)  # pinned photos may be far from the mean
+        best = [(i, score) for i, score in zip(ranked, shown, strict=True) if i in photos][:k]
         return [
             Match(rank, _path(photos[i]), float(score), kinds[i], str(i), plain[i])
-            for rank, (i, score) in enumerate(zip(best, shown, strict=True), start=1)
+            for rank, (i, score) in enumerate(best, start=1)
         ]
 
     def _candidates(self, question: Question, pool: _Pool, k: int) -> list[int]:

@@ -42,6 +42,15 @@ class _Commands(typer.core.TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Commands tell themselves of what cannot be read: typer would refuse all for one photo."""
+        command = super().get_command(ctx, cmd_name)
+        for parameter in command.params if command else ():
+            for each in getattr(parameter.type, "types", [parameter.type]):
+                if hasattr(each, "readable"):
+                    each.readable = False
+        return command
+
 
 app = typer.Typer(
     name="vsearch",

@@ -81,7 +81,7 @@ class Duplicates:
         kinds, rules = _kinds(wanted.kinds), keeping.parse(wanted.keep)
         within = None if wanted.within is None else self._folder(wanted.within)
         made = self.decisions()
-        kept = {sha: "".join(each.paths[:1]) for each in made if each.what == "keep" for sha in each.sha256}
+        kept = _to_keep(made)
         finder = Finder(self._directory, self._catalog, self._fingerprint)
         try:
             found = self._filled(finder, within, made, kinds)
@@ -190,7 +190,7 @@ class Duplicates:
 
     def superfluous(self, groups: Sequence[DuplicateGroup]) -> tuple[list[DuplicatePhoto], list[Skipped]]:
         """The photos that might be taken away, by hand as well; and those that must stay, and why."""
-        return superfluous(groups, self._link_to)
+        return superfluous(groups, self._link_to, decided=_to_keep(self.decisions()))
 
     def _link_to(self, photo: DuplicatePhoto) -> str | None:
         """The path of a photo of the index that is a link to ``photo``."""
@@ -216,7 +216,8 @@ class Duplicates:
         there = Below(target)
         aside = [group for group in groups if there.holds(kept_of(group).path)]
         others = [group for group in groups if group not in aside]
-        extra, skipped = superfluous(others, self._link_to, protect, target)
+        decided = _to_keep(self.decisions())
+        extra, skipped = superfluous(others, self._link_to, protect, target, decided=decided)
         skipped += beside(aside, target)
         relative = {str(p.id): p.file.path for p in self._photos_of(extra)}
         kept = kept_for(others)
@@ -356,3 +357,8 @@ def _kinds(names: Sequence[str]) -> tuple[Relation, ...]:
 
 def _path(photo: Photo) -> str:
     return files.absolute(photo.file.root, photo.file.path)
+
+
+def _to_keep(made: Sequence[Decision]) -> dict[str, str]:
+    """SHA-256 of the photos that are to be kept, and the path that was named."""
+    return {sha: "".join(each.paths[:1]) for each in made if each.what == "keep" for sha in each.sha256}

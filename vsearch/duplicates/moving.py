@@ -153,7 +153,12 @@ def act(steps: Sequence[Step]) -> Outcome:
 
     def move(step: Step) -> bool:
         for kept in step.kept if os.path.lexists(step.source) else ():
-            if not is_sound(kept):
+            try:
+                sound = is_sound(kept)
+            except PhotoError as failure:
+                reason = f"the photo to keep, {kept.path}: {failure.reason}"
+                raise PhotoError(step.source, reason, failure.remedy) from failure
+            if not sound:
                 reason = f"the photo to keep, {kept.path}, has changed since it was indexed"
                 remedy = "look at both; `vsearch sync` and --keep-this choose anew"
                 raise _Changed(step.source, reason, remedy)
@@ -301,10 +306,12 @@ def _expect(path: Path, sha256: str, otherwise: str) -> None:
 
 
 def _is_sound(kept: Kept) -> bool:
-    try:
-        return files.sha256(kept.path) == kept.sha256
-    except PhotoError:
-        return False
+    """Whether it is as it was.
+
+    Raises:
+        PhotoError: it is there and cannot be read.
+    """
+    return os.path.lexists(kept.path) and files.sha256(kept.path) == kept.sha256
 
 
 def _parsed(fields: dict[str, Any]) -> Step:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from vsearch import images
 from vsearch.errors import PhotoError
@@ -20,6 +21,7 @@ def superfluous(
     protect: Sequence[PathLike] = (),
     aside: Path | None = None,
     *,
+    decided: Mapping[str, str] = MappingProxyType({}),
     linked: bool = False,
 ) -> tuple[list[DuplicatePhoto], list[Skipped]]:
     """Photos that no group would keep, each once; and those that stay: protected, or names of a kept file.
@@ -31,6 +33,7 @@ def superfluous(
         link_to: the path of a photo of the index that is a link to this one, if there is one.
         protect: folders whose photos stay.
         aside: the folder to move to; what lies there has been moved already.
+        decided: SHA-256 of photos that the user wants kept, and the path that was named.
         linked: each becomes a link to a file of the same bytes, so that none of its pages is lost.
     """
     kept = {group.keep: kept_of(group).path for group in groups}
@@ -40,6 +43,7 @@ def superfluous(
     contents = {kept_of(group).sha256 for group in groups if group not in changed}
     protected = [Below(folder) for folder in protect]
     there = None if aside is None else Below(aside)
+    kept_contents = {kept_of(group).sha256 for group in groups}
     extra = {photo.id: photo for group in groups for photo in group.photos}
     moved: list[DuplicatePhoto] = []
     skipped = [
@@ -55,7 +59,9 @@ def superfluous(
     for photo in sorted(extra.values(), key=lambda photo: photo.path):
         if photo.id in kept or photo.id in doubtful:
             continue
-        if any(folder.holds(photo.path) for folder in protected):
+        if not linked and _is_wanted(photo, decided, kept_contents):
+            skipped.append(Skipped(photo.path, "you decided to keep it", ""))
+        elif any(folder.holds(photo.path) for folder in protected):
             skipped.append(Skipped(photo.path, "protected", ""))
         elif there is not None and there.holds(photo.path):
             skipped.append(Skipped(photo.path, "lies in the folder to move to already", ""))
@@ -70,6 +76,14 @@ def superfluous(
         else:
             moved.append(photo)
     return moved, skipped
+
+
+def _is_wanted(photo: DuplicatePhoto, decided: Mapping[str, str], kept_contents: set[str]) -> bool:
+    """Whether the user named it as to be kept; of files with the same bytes the one, while it is there."""
+    named = decided.get(photo.sha256)
+    if named is None or photo.path == named:
+        return named is not None
+    return photo.sha256 not in kept_contents and not os.path.lexists(named)
 
 
 def kept_of(group: DuplicateGroup) -> DuplicatePhoto:

@@ -158,7 +158,10 @@ function matches(tell) {
 function foundText({ matches: found, more }) {
   const took = Math.round(performance.now() - started);
   const count = more ? `The ${found.length} best come first` : many(found.length, "photo");
-  return found.length ? `${count} (${took} ms).` : "No photo is that much like it. Lower the least score, or clear filters.";
+  if (found.length) return `${count} (${took} ms).`;
+  return Number(state.min_score)
+    ? "No photo is that much like it. Lower the least score, or clear filters."
+    : "No photo passes the filters.";
 }
 
 function listing(tell) {
@@ -223,7 +226,7 @@ function button(text, work, label) {
 
 function act(what, id) {
   if (what === "similar") return go({ image: [id], minus: [], crop: "", text: "", photo: "", view: "" });
-  if (what === "plus") return go({ image: joined(state.image, id), photo: "" });
+  if (what === "plus") return addPlus(id);
   if (what === "minus") return addMinus(id);
   if (what === "view") return go({ photo: id });
   if (what === "crop") return chooseRegion(id);
@@ -235,11 +238,19 @@ function act(what, id) {
 // What the photo in the large view was taken from.
 const shelf = () => ({ photos: grid, duplicates, map })[viewOf(state)];
 
-const joined = (names, name) => [...new Set([...names, name])].slice(-mostPictures);
+const joined = (names, name) => [...new Set([...names, name])];
+
+function addPlus(id) {
+  const image = joined(state.image, id);
+  if (image.length > mostPictures) return sayInFront(`There are ${mostPictures} pictures already; remove one first.`);
+  return go({ image, photo: "", view: "" });
+}
 
 function addMinus(id) {
   if (!isQuery(state)) return sayInFront("Pick a picture to be like first; then others to be unlike.");
-  return go({ minus: joined(state.minus, id), photo: "" });
+  const minus = joined(state.minus, id);
+  if (minus.length > mostPictures) return sayInFront(`There are ${mostPictures} pictures to be unlike already; remove one first.`);
+  return go({ minus, photo: "", view: "" });
 }
 
 function removePicture(name, sign) {
@@ -264,8 +275,8 @@ async function chooseRegion(name) {
     const source = shownInBrowsers.has(known.format) ? known.url || original(name) : small;
     const region = await cropper.choose({ ...known, source, small }, name === state.image[0] ? state.crop : "");
     if (region === null) return render();
-    const others = name === state.image[0] ? state.image : [name];
-    return go({ image: others, minus: others.length > 1 ? state.minus : [], crop: region, photo: "", text: "" });
+    const rest = name === state.image[0] ? {} : { image: [name], minus: [], text: "" };
+    return go({ ...rest, crop: region, photo: "", view: "" });
   }, sayInFront);
 }
 

@@ -51,7 +51,7 @@ export class Duplicates {
     if (this.within) asked.set("within", this.within);
     const page = await call(`duplicates?${asked}`);
     if (turn !== this.turn) return;
-    this.say(page.total ? `${many(page.total, "group")} of photos that are one picture.` : "No duplicates.");
+    if (!this.place.hidden) this.say(page.total ? `${many(page.total, "group")} of photos that are one picture.` : "No duplicates.");
     this.place.append(...page.groups.map((group) => this.group(group)));
     const next = offset + page.groups.length;
     if (next >= page.total) return;
