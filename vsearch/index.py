@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vsearch import durable, files, updates
+from vsearch import durable, files, sources, updates
 from vsearch.browsing import Browsable
 from vsearch.catalog import Catalog
 from vsearch.cluster import reading_at
@@ -150,14 +150,14 @@ class Index(Browsable, TidyIndex):
         }
         given = {name: value for name, value in given.items() if value is not None}
         if not cls.exists(path):
-            updates.count(photos, exclude or ())
+            sources.count(photos, exclude or ())
             given |= {"encoder": encoder or catalogue.DEFAULT, "chroma": chroma}
             return cls.create(path, device=device, **given)
         index = cls.open(path, device=device)
         if chroma is not None:
             given["chroma_url"] = _answering_server(chroma)
         if exclude is not None:
-            updates.count(photos, exclude)  # it is remembered: not where it leaves nothing
+            sources.count(photos, exclude)  # it is remembered: not where it leaves nothing
         index._configure(resolve(encoder) if encoder is not None else None, given)
         return index
 

@@ -16,13 +16,14 @@ from vsearch.committer import Committer, Tally, sweep
 from vsearch.compaction import compact
 from vsearch.directory import IndexDirectory
 from vsearch.encoders import Encoder
-from vsearch.errors import PhotoError, UsageError
+from vsearch.errors import UsageError
 from vsearch.ingest import IsKnown, Job, ReadAll, Reader, read_here
 from vsearch.paths import refuse_no_path
 from vsearch.plan import needs_reading
 from vsearch.publisher import Publisher
-from vsearch.records import FileStat, Photo, Skipped, SyncReport
+from vsearch.records import FileStat, Photo, SyncReport
 from vsearch.settings import Settings
+from vsearch.sources import Source, count, sources_of, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,6 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 MakeReader = Callable[[Encoder, Settings, IsKnown], Reader]
-Source = tuple[str, str | None]  # a folder and None, or a folder and the name of one file in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def add(
     """
     total = count(photos, index.settings.exclude)
     tally = Tally()
-    sources = _sources(photos, index.settings.exclude)
+    sources = sources_of(photos, index.settings.exclude)
     _refuse_excluded(index, sources)
     sweep(index.directory, index.catalog)
     index = _with_roots(index, sources)
@@ -157,34 +157,6 @@ def _ids_below(catalog: Catalog, path: str) -> Iterator[int]:
             yield from (photo.id for photo in catalog.below(root, relative))
 
 
-def count(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> int:
-    """How many photos the files and folders hold, without reading any.
-
-    Raises:
-        UsageError: a path does not exist, or there is no photo in any of them.
-    """
-    unreadable: list[Skipped] = []
-    sources = _sources(photos, exclude)
-    total = sum(1 for source in sources for _ in _found(*source, exclude, unreadable.append))
-    if not total:
-        raise UsageError(_nothing(photos, unreadable, exclude))
-    return total
-
-
-def found(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> list[FileStat]:
-    """The photos in files and folders, without reading any; one that is named twice comes once.
-
-    Raises:
-        UsageError: a path does not exist, or there is no photo in any of them.
-    """
-    unreadable: list[Skipped] = []
-    sources = _sources(photos, exclude)
-    inside = [file for source in sources for file in _found(*source, exclude, unreadable.append)]
-    if not inside:
-        raise UsageError(_nothing(photos, unreadable, exclude))
-    return inside
-
-
 class Run:
     """One pass over files.
 
@@ -219,7 +191,7 @@ class Run:
         """Every photo in ``sources``, each under the root that it belongs to."""
         for root, name in sources:
             exclude = self._index.settings.exclude
-            for file in _found(root, name, exclude, self._tally.skipped.append):
+            for file in walk(root, name, exclude, self._tally.skipped.append):
                 yield self.rooted(file)
 
     def news(self, found: Iterable[FileStat], counter: Counter) -> Iterator[Job]:
@@ -301,46 +273,6 @@ class Counter:
             self._on_progress(Progress(self._done, self._total, self._encoded, skipped))
 
 
-def _found(
-    root: str, name: str | None, exclude: Sequence[str], on_error: Callable[[Skipped], None]
-) -> Iterable[FileStat]:
-    if name is None:
-        return files.walk(root, exclude, on_error)
-    return [files.stat_file(files.absolute(root, name))]
-
-
-def _sources(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> list[Source]:
-    """Each of ``photos`` once, without those that lie in a folder of them and are found there."""
-    sources = dict.fromkeys(map(_source, photos))
-    folders = {root for root, name in sources if name is None}
-
-    def is_found_in(folder: str, path: str, name: str | None) -> bool:
-        relative = os.path.relpath(path, folder)
-        return not files.is_left_out(relative, exclude) and (name is None or files.is_walked(relative))
-
-    def is_found(root: str, name: str | None) -> bool:
-        path = files.absolute(root, name or "")
-        around = folders.intersection(map(str, Path(path).parents))
-        return any(is_found_in(folder, path, name) for folder in around)
-
-    return [source for source in sources if not is_found(*source)]
-
-
-def _source(path: str | os.PathLike[str]) -> Source:
-    """A folder as ``(folder, None)``, a file as ``(its folder, its name)``; both resolved."""
-    refuse_no_path(path)
-    given = os.path.realpath(os.path.expanduser(os.fspath(path)))
-    if os.path.isdir(given):
-        if not os.access(given, os.R_OK | os.X_OK):
-            raise UsageError(f"cannot read {path}: permission denied; make it readable for this user")
-        return given, None
-    try:
-        file = files.stat_file(given)
-    except PhotoError as error:
-        raise UsageError(f"{os.fspath(path)}: {error.reason}; {error.remedy}") from error
-    return file.root, file.path
-
-
 def _refuse_excluded(index: Writable, sources: Iterable[Source]) -> None:
     """A photo that walks leave out would go again with the next ``sync``."""
     settings = index.settings
@@ -348,8 +280,10 @@ def _refuse_excluded(index: Writable, sources: Iterable[Source]) -> None:
         for folder, name in sources:
             path = files.absolute(folder, name or "")
             relative = os.path.relpath(path, root)
-            if name is None or not Path(path).is_relative_to(root) or not files.is_walked(relative):
+            if not Path(path).is_relative_to(root) or (name and not files.is_walked(relative)):
                 continue
+            if name is None:  # a glob may leave out all that is in a folder, and not the folder
+                relative = "" if path == root or files.is_hidden(relative) else os.path.join(relative, "any")
             if files.is_left_out(relative, settings.exclude):
                 globs = " ".join(settings.exclude)
                 raise UsageError(
@@ -367,7 +301,11 @@ def _with_roots(index: Writable, wanted: Iterable[Source]) -> Writable:
     for root, name in wanted:
         known = index.directory.roots(settings)
         walked = index.directory.walked(settings)
-        if any(Path(root).is_relative_to(r) for r in (walked if name is None else known)):
+        if name is None:
+            is_covered = any(_comes_across(each, root) for each in walked)
+        else:
+            is_covered = any(map(Path(root).is_relative_to, known))
+        if is_covered:
             continue
         if root in known:
             settings = index.directory.with_walked(settings, root)
@@ -380,21 +318,15 @@ def _with_roots(index: Writable, wanted: Iterable[Source]) -> Writable:
     return replace(index, settings=settings)
 
 
+def _comes_across(root: str, folder: str) -> bool:
+    """Whether the walk of ``root`` enters ``folder``: not if it is hidden there."""
+    inside = Path(folder).is_relative_to(root)
+    return inside and (folder == root or not files.is_hidden(os.path.relpath(folder, root)))
+
+
 def write_settings(index: Writable, settings: Settings) -> None:
     """Replace ``index.json``, and the copy that the catalog keeps of it."""
     index.directory.write_settings(settings)
     index.catalog.roots = index.directory.roots(settings)
     with index.catalog.change() as change:
         change.note("settings", settings.as_json())
-
-
-def _nothing(
-    photos: Sequence[str | os.PathLike[str]], skipped: Sequence[Skipped], exclude: Sequence[str]
-) -> str:
-    if not photos:
-        return "name photos, or folders of photos"
-    names = ", ".join(os.fspath(path) for path in photos)
-    why = f" ({len(skipped)} folders could not be read)" if skipped else ""
-    known = "jpg, png, webp, gif, tiff, bmp, avif, heic, jp2, ppm, ico"
-    left = f" that --exclude {' '.join(exclude)} does not leave out" if exclude else ""
-    return f"no photos in {names}{why}{left}; vsearch looks for files that end in {known} and the like"

@@ -209,14 +209,14 @@ def _trained(photos: list[Path], place: Path, encoder: str | None, exclude: list
 
 def _warn_of_memory(index: Index, photos: list[Path], exclude: list[str]) -> None:
     """Say beforehand what a collection of long vectors will take."""
-    from vsearch import updates
+    from vsearch import sources
     from vsearch.collection import memory_estimate
     from vsearch.render.text import size_text
 
     dimension = index.encoder_info.dimension
     if dimension <= _SHORT:
         return  # nothing to advise, so the photos need no counting
-    count = updates.count(photos, exclude)
+    count = sources.count(photos, exclude)
     estimate = memory_estimate(count, dimension)
     if estimate >= _MUCH_MEMORY:
         projected = memory_estimate(count, _SHORT)

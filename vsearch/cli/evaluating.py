@@ -101,13 +101,13 @@ def evaluate(
 
 
 def _photos(photos: Sequence[Path], exclude: Sequence[str], limit: int) -> list[FileStat]:
-    from vsearch import updates
+    from vsearch import sources, updates
     from vsearch.cli.progress import progress_bar
     from vsearch.cli.skipping import print_left_out
     from vsearch.evaluation.comparison import readable
     from vsearch.sampling import spread
 
-    found = updates.found(photos, exclude)
+    found = sources.found(photos, exclude)
     some = spread(found, limit or len(found))
     with progress_bar("reading") as show:
         good, skipped = readable(some, lambda done, total: show(updates.Progress(done, total, done, 0)))

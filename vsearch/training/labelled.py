@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import __version__, durable, files, updates
+from vsearch import __version__, durable, files, sources
 from vsearch.catalog import Catalog, VectorRow
 from vsearch.components import PrincipalComponents
 from vsearch.directory import IndexDirectory
@@ -199,7 +199,7 @@ def _labelled(request: HeadRequest, known: _Known | None) -> list[_Labelled]:
     """All photos that have a label; without ``photos`` those of the index."""
     stored = known.photos if known else {}
     if request.photos:
-        found = updates.found(request.photos, request.exclude)
+        found = sources.found(request.photos, request.exclude)
     else:
         found = [file for file, _, _ in stored.values()]
     made = []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vsearch import updates
+from vsearch import sources
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build
 from vsearch.encoders.devices import device_named
 from vsearch.errors import EncoderError, MissingExtraError, UsageError, install
@@ -133,7 +133,7 @@ def _check(request: Request) -> None:
 def _stage(request: Request, progress: Progress) -> Staged:
     if request.index is not None:
         return staging.kept_pixels(request.index, request.architecture)
-    found = updates.found(request.photos, request.exclude)
+    found = sources.found(request.photos, request.exclude)
     folder = request.staging or staging.default_folder(request.architecture)
     return staging.stage(found, folder, request.architecture, on_photo=progress.on_photo)
 
