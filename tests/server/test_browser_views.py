@@ -177,7 +177,27 @@ def test_every_photo_comes_once_by_scrolling(
             tab.page.mouse.wheel(0, 3000)
             tab.page.wait_for_timeout(100)
         tab.context.close()
+        last = Tab(browser, f"{server.url}/?image=5&photo={shown['59']}")  # of the first page
+        playwright.expect(last.cards()).to_have_count(60)
+        last.page.keyboard.press("ArrowRight")
+        last.page.wait_for_url(re.compile(f"photo={shown['60']}$"))
+        last.context.close()
     assert len(set(shown.values())) == len(shown) == 300
+
+
+def test_a_region_keeps_the_rest_of_the_question(
+    browser: playwright.Browser, index: vsearch.Index, photos: Path
+) -> None:
+    one, two = index.page(limit=2)
+    with Server(index.path) as server:
+        tab = Tab(browser, f"{server.url}/?image={one.id}&minus={two.id}&view=duplicates")
+        tab.page.get_by_role("button", name="Region").click()
+        playwright.expect(tab.page.locator("#crop-area")).to_be_focused()
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_url(re.compile("crop="))
+        assert f"minus={two.id}" in tab.page.url and "view=" not in tab.page.url
+        tab.found()
+        tab.context.close()
 
 
 def test_back_takes_a_filter_out_of_its_field(

@@ -173,7 +173,8 @@ def remove(
 ) -> None:
     """Take photos out of the index. No file is touched.
 
-    They come back with the next sync, unless their whole photo folder is named: that is no longer synced.
+    They come back with the next sync, unless their whole photo folder is named: that is no
+    longer synced, if no other folder that is synced is around it.
 
     Example:
 

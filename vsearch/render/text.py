@@ -149,7 +149,7 @@ def print_skipped(skipped: Sequence[Skipped], *, remembered: bool = False) -> No
         print(f"skipped {skipped_text(one)}", file=sys.stderr)
     if len(skipped) > _SHOWN_SKIPS:
         rest = len(skipped) - _SHOWN_SKIPS
-        listed = "; `vsearch status --failed` lists them" if remembered else ""
+        listed = "; --json lists all, `vsearch status --failed` those that failed" if remembered else ""
         print(f"… and {rest:,} more{listed}", file=sys.stderr)
 
 

@@ -231,7 +231,13 @@ function act(what, id) {
   if (what === "view") return go({ photo: id });
   if (what === "crop") return chooseRegion(id);
   if (what === "close") return closeViewer(id);
-  const other = shelf().beside(id, what === "next" ? 1 : -1);
+  return guarded(() => turn(id, what === "next" ? 1 : -1), sayInFront);
+}
+
+// Show the photo beside one in the large view.
+async function turn(id, step) {
+  if (!shelf().beside(id, step) && step > 0 && shelf() === grid) await grid.fill();
+  const other = shelf().beside(id, step);
   return other && go({ photo: other.id }, true);
 }
 
