@@ -200,6 +200,23 @@ def test_a_region_keeps_the_rest_of_the_question(
         tab.context.close()
 
 
+def test_a_filter_that_no_field_can_show_stays(
+    browser: playwright.Browser, index: vsearch.Index, photos: Path
+) -> None:
+    with Server(index.path) as server:
+        tab = Tab(browser, f"{server.url}/?until=2999-01")
+        tab.page.locator("#filter-button").click()
+        folder = tab.page.get_by_role("textbox", name="Folder")
+        folder.fill("day0")
+        folder.press("Enter")
+        tab.page.wait_for_url(re.compile("under=day0"))
+        assert "until=2999-01" in tab.page.url
+        tab.page.get_by_role("button", name="Clear").click()
+        tab.page.wait_for_url(lambda url: "until" not in url and "under" not in url)
+        playwright.expect(tab.cards()).to_have_count(12)
+        tab.context.close()
+
+
 def test_back_takes_a_filter_out_of_its_field(
     browser: playwright.Browser, index: vsearch.Index, photos: Path
 ) -> None:

@@ -317,11 +317,12 @@ function showFilters(all = false) {
   byId("filter-button").textContent = set ? `Filters (${set})` : "Filters";
 }
 
-function readFilters() {
-  const form = byId("filters");
+// One field, or all of them: what the address says and no field can show (since=2022-01) stays when another is changed.
+function readFilters({ type, target }) {
+  const fields = type === "change" ? [target] : byId("filters").querySelectorAll("[name]");
   const change = {};
-  for (const field of form.querySelectorAll("[name]")) if (field.name !== "shown") change[field.name] = field.value;
-  if (!Number(change.min_score)) change.min_score = "";
+  for (const field of fields) if (field.name !== "shown") change[field.name] = field.value;
+  if (change.min_score && !Number(change.min_score)) change.min_score = "";
   return go(change);
 }
 
@@ -407,7 +408,7 @@ function listen() {
   });
   byId("filters").addEventListener("change", readFilters);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("filters").addEventListener("reset", () => setTimeout(readFilters));
+  byId("filters").addEventListener("reset", (event) => setTimeout(readFilters, 0, event));
   byId("login-form").addEventListener("submit", enter);
   byId("login").addEventListener("cancel", (event) => event.preventDefault());
 }
