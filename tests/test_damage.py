@@ -104,6 +104,13 @@ def test_a_photo_named_by_itself_survives_its_segment(index: vsearch.Index, tmp_
     safety.assert_sound(index.path)
 
 
+def test_check_does_not_send_to_check(index: vsearch.Index) -> None:
+    (index.path / "vectors" / "000001.h5").unlink()
+    problems = list(vsearch.Index.check(index.path, full=True))
+    assert "vectors/000001.h5" in problems[0].what
+    assert not [problem for problem in problems if "vsearch check" in problem.remedy]
+
+
 def test_a_lost_encoder_names_its_mend(index: vsearch.Index) -> None:
     (index.path / "encoder" / "encoder.onnx").unlink()
     with pytest.raises(vsearch.IndexDamaged, match=r"it has no encoder\.onnx.*vsearch rebuild"):
