@@ -6,8 +6,8 @@ altered copies, so that a query finds the photo, its copies, and then what merel
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import sys
 from collections.abc import Callable
 from importlib.resources import files
 from itertools import cycle, islice
@@ -62,4 +62,7 @@ def make(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    print(f"Sample album: {make(Path(sys.argv[1]))} photos in {sys.argv[1]}")
+    parser = argparse.ArgumentParser(description="Make a sample album.")
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    print(f"Sample album: {make(folder)} photos in {folder}")

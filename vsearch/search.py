@@ -212,7 +212,7 @@ class Searcher:
             ids, unit, plain, ranked = ids[best], unit[best], plain[best], ranked[best]
         if refine and len(ids):
             ranked = _refined(question, query, unit)
-        order = np.lexsort((ids, -ranked))
+        order = np.lexsort((ids, -np.round(ranked, 6)))  # however they were computed, equals go by id
         plain = plain[order]
         return _Pool(ids[order], _lifted(plain) if refine else plain, plain)
 
