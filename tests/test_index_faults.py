@@ -38,11 +38,15 @@ def test_a_full_disk_while_publishing_says_what_publishes_the_rest(
     """The same command would find nothing left to remove."""
 
     def full(*_: object, **__: object) -> int:
-        raise vsearch.StorageError("cannot write x: the disk is full; run the same command again")
+        raise vsearch.StorageError(
+            "cannot write x: the disk is full; free some space and run the same command again"
+        )
 
     with monkeypatch.context() as patch:
         patch.setattr("vsearch.collection.Generations.publish", full)
-        with pytest.raises(vsearch.StorageError, match=r"full; mend that: .*`vsearch sync` pub") as told:
+        with pytest.raises(
+            vsearch.StorageError, match=r"full; free some space; .*`vsearch sync` pub"
+        ) as told:
             index.remove(photos / "day0" / "photo000.png")
     assert "same command" not in str(told.value)
     assert (index.status().photos, index.status().pending) == (11, 1)

@@ -354,25 +354,3 @@ def test_additions_do_not_let_withheld_photos_go(tmp_path: Path, toy_encoder: Pa
     album.write_album(tmp_path / "album" / "here", 8, first=60)
     index.add(tmp_path / "album")
     assert index.sync().removed == 6  # never withheld: 6 of 20
-
-
-@pytest.mark.parametrize("glob", ["raw", "raw/*"])
-def test_a_folder_that_is_left_out_is_not_added(
-    index: vsearch.Index, photos: Path, toy_encoder: Path, glob: str
-) -> None:
-    """The next sync would take its photos out again."""
-    album.write_album(photos / "raw", 2, first=50)
-    vsearch.Index.build(index.path, [photos], encoder=toy_encoder, exclude=[glob]).close()
-    for folder in (photos / "raw", photos / "raw" / "day0"):
-        with pytest.raises(vsearch.UsageError, match="left out by the index's --exclude"):
-            index.add(folder)
-    vsearch.Index.build(index.path, [photos], encoder=toy_encoder, exclude=["*.txt"]).close()
-    assert index.add(photos / "raw").added == 2
-
-
-def test_a_hidden_folder_that_was_named_is_walked(index: vsearch.Index, photos: Path) -> None:
-    album.write_album(photos / ".hidden", 2, first=50)
-    assert index.add(photos / ".hidden").added == 2
-    album.write(photos / ".hidden" / "new.png", 60)
-    assert index.sync().added == 1
-    safety.assert_sound(index.path)

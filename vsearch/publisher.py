@@ -128,7 +128,7 @@ def _kept() -> Iterator[None]:
     except CollectionError as error:
         raise type(error)(f"{error}; {kept}") from error
     except StorageError as error:
-        raise StorageError(f"{error.what_and_remedy()[0]}; mend that: {kept}") from error
+        raise StorageError(f"{str(error).removesuffix(' and run the same command again')}; {kept}") from error
 
 
 def _segment_batches(segment: Segment, photos: Iterable[Photo], dimension: int) -> Iterator[Batch]:

@@ -128,7 +128,6 @@ class Answer:
     """The matches of one query, best first.
 
     Attributes:
-        matches: they.
         note: why they are few, if they are.
         more: whether a larger ``k`` may give more.
     """

@@ -91,11 +91,20 @@ class Settings:
 
 
 def globs(exclude: Sequence[str]) -> tuple[str, ...]:
-    """What walks leave out, without empty globs.
+    """What walks leave out, as they compare it: without empty globs, ``./`` before and ``/`` behind.
+
+    >>> globs(["raw/", "./2024/raw", ""])
+    ('raw', '2024/raw')
 
     Raises:
-        UsageError: it is one text, of which each letter would be a glob.
+        UsageError: it is one text, of which each letter would be a glob; or one can never match.
     """
     if isinstance(exclude, str):
         raise UsageError(f"exclude is a list of globs, such as [{exclude!r}]; received a text")
-    return tuple(glob for glob in exclude if glob)
+    if absolute := [glob for glob in exclude if glob.startswith(("/", "~"))]:
+        raise UsageError(
+            "exclude takes names, and paths relative to the photo folder, such as raw/*; "
+            f"received {absolute[0]!r}"
+        )
+    tidy = (glob.removeprefix("./").rstrip("/") for glob in exclude)
+    return tuple(glob for glob in tidy if glob)

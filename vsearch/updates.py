@@ -119,7 +119,7 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
     walked = index.directory.walked(index.settings)
     for path in paths:
         refuse_no_path(path)
-        found = dict.fromkeys(_ids_below(index.catalog, os.fspath(path)))
+        found = dict.fromkeys(_ids_at(index.catalog, os.fspath(path)))
         roots = {root for root in walked if any(map(Path(root).is_relative_to, files.places(path)))}
         if not (found or roots):
             raise UsageError(f"{os.fspath(path)}: the index has no photo there; see `vsearch status`")
@@ -142,8 +142,19 @@ def _walk_no_more(index: Writable, leaving: set[str]) -> None:
         write_settings(index, index.settings.leaving(left))
 
 
-def _ids_below(catalog: Catalog, path: str) -> Iterator[int]:
-    for place in files.places(path):
+def _ids_at(catalog: Catalog, path: str) -> list[int]:
+    """The photos at, and below, ``path``; a link to a photo of the index is itself one, and not the other."""
+    given = os.path.abspath(files.expanded(path))
+    if os.path.islink(given) and not os.path.isdir(given):
+        folder, name = os.path.split(given)
+        ways = [os.path.join(place, name) for place in files.places(folder)]
+        if link := [*_ids_below(catalog, ways)]:
+            return link
+    return [*_ids_below(catalog, files.places(path))]
+
+
+def _ids_below(catalog: Catalog, places: Iterable[str]) -> Iterator[int]:
+    for place in places:
         for root in catalog.roots:
             if not Path(place).is_relative_to(root):
                 if Path(root).is_relative_to(place):
@@ -288,7 +299,7 @@ def _refuse_excluded(index: Writable, sources: Iterable[Source]) -> None:
                 globs = " ".join(settings.exclude)
                 raise UsageError(
                     f"{path} is left out by the index's --exclude ({globs}); move it, or give "
-                    "`vsearch build-index` another --exclude"
+                    "`vsearch build-index` another --exclude (none leaves out nothing)"
                 )
 
 

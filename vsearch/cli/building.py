@@ -49,7 +49,7 @@ def build_index(
         typer.Option(
             "--exclude",
             metavar="GLOB",
-            help="Leave out paths or names that match; may be repeated.",
+            help="Leave out paths or names that match; may be repeated. `none` takes it back.",
         ),
     ] = None,
     keep_pixels: Annotated[
@@ -117,7 +117,7 @@ def build_index(
             photos,
             encoder=encoder,
             metric=metric,
-            exclude=exclude or None,
+            exclude=[] if exclude == ["none"] else exclude or None,
             keep_pixels=keep_pixels,
             max_megapixels=max_megapixels,
             chroma=chroma,
