@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vsearch import updates
+from vsearch import sources
 from vsearch.calibration import SAMPLE, background
 from vsearch.evaluation import comparison
 from vsearch.ranking import normalised
@@ -26,7 +26,7 @@ THRESHOLDS = (0.5, 0.9, 0.95, 0.99)
 
 
 def rows(folder: Path, encoder: str) -> Iterator[str]:
-    files = updates.found([folder], ())
+    files = sources.found([folder], ())
     (contestant,) = comparison.contestants([encoder], ())
     unit = normalised(comparison._vectors(contestant, files))
     labels = np.array([Path(file.path).parent.name for file in files])

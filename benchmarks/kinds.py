@@ -24,7 +24,7 @@ import numpy as np
 from duplicates import changes, shrunk
 
 import vsearch
-from vsearch import updates
+from vsearch import sources
 from vsearch.files import absolute
 
 
@@ -63,7 +63,7 @@ class Row:
 def laid_out(folders: list[Path], target: Path) -> list[Path]:
     """The photos at 800 pixels, one folder a label."""
     made = []
-    for file in updates.found(folders, ()):
+    for file in sources.found(folders, ()):
         source = Path(absolute(file.root, file.path))
         copy = target / source.parent.name / f"{source.stem}.png"
         copy.parent.mkdir(parents=True, exist_ok=True)

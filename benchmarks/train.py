@@ -22,7 +22,7 @@ from pathlib import Path
 import measured
 import numpy as np
 
-from vsearch import updates
+from vsearch import sources
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build
 from vsearch.images import read_pixels
 from vsearch.training.batches import in_order
@@ -62,7 +62,7 @@ def our_way(architecture: Architecture, photos: Path, limit: int, steps: int | N
     keras = import_keras("auto")
     options = Options(1, architecture.batch_size, architecture.learning_rate)
     with tempfile.TemporaryDirectory() as folder:
-        staged = stage(updates.found([photos], ())[:limit], Path(folder), architecture)
+        staged = stage(sources.found([photos], ())[:limit], Path(folder), architecture)
         keras.utils.set_random_seed(0)
         trainer = Trainer(architecture, build(architecture), options)
         numbers = order(len(staged.rows))
@@ -100,7 +100,7 @@ def main() -> None:
         print(json.dumps(our_way(architecture, options.photos, options.limit, options.steps)))
         return
     if options.side == "study":
-        found = updates.found([options.photos], ())[: options.limit]
+        found = sources.found([options.photos], ())[: options.limit]
         print(json.dumps(the_study_s_way(architecture, [f"{f.root}/{f.path}" for f in found], options.steps)))
         return
     sides = {}
@@ -112,7 +112,7 @@ def main() -> None:
         print(f"{side:6}", {name: round(value, 4) for name, value in sides[side].items()})
     ratios = {name: round(sides["ours"][name] / sides["study"][name], 3) for name in sides["ours"]}
     print(f"{'ratio':6}", ratios)
-    count = min(options.limit, len(updates.found([options.photos], ())))
+    count = min(options.limit, len(sources.found([options.photos], ())))
     measured.write(options.json, [figure(options.architecture, count, sides["ours"], sides["study"])])
 
 

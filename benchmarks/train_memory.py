@@ -24,7 +24,7 @@ import measured
 import numpy as np
 from PIL import Image
 
-from vsearch import updates
+from vsearch import sources
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build
 from vsearch.training.batches import in_order, shuffled, split
 from vsearch.training.devices import import_keras
@@ -51,7 +51,7 @@ def make_photos(folder: Path, count: int, size: int) -> None:
 def train(architecture: Architecture, photos: Path, folder: Path, steps: int) -> dict[str, float]:
     """Stage all photos, train and validate for some steps; ru_maxrss is KiB on Linux."""
     options = Options(1, architecture.batch_size, architecture.learning_rate)
-    staged = stage(updates.found([photos], ()), folder, architecture)
+    staged = stage(sources.found([photos], ()), folder, architecture)
     parts = split(len(staged.rows), options.validation_split, options.seed)
     import_keras("auto")
     trainer = Trainer(architecture, build(architecture), options)

@@ -14,7 +14,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 import vsearch
 from tests import album
 from tests.conftest import Run
-from vsearch import ranking, updates
+from vsearch import ranking, sources
 from vsearch.errors import UsageError
 from vsearch.evaluation import labels, measures
 from vsearch.evaluation.alterations import ALTERATIONS
@@ -153,7 +153,7 @@ def test_evaluate_by_itself(command: Run, photos: Path, toy_encoder: Path) -> No
 
 @pytest.mark.parametrize("limit", [1, 7, 11, 12, 50])
 def test_a_limit_takes_so_many_evenly_spread(photos: Path, limit: int) -> None:
-    found = updates.found([photos], ())
+    found = sources.found([photos], ())
     some = spread(found, limit)
     assert len(set(some)) == len(some) == min(limit, 12)
     steps = np.diff([found.index(photo) for photo in some])

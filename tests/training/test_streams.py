@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 import vsearch
 from tests import album
-from vsearch import updates
+from vsearch import sources
 from vsearch.components import PrincipalComponents
 from vsearch.encoders.architectures import Architecture
 from vsearch.errors import UsageError
@@ -23,7 +23,7 @@ TINY = Architecture("tiny", 8, "4 P", "4 U", batch_size=4)
 @pytest.fixture
 def staged(tmp_path: Path) -> Staged:
     album.write_album(tmp_path / "photos", 90)
-    return stage(updates.found([tmp_path / "photos"], ()), tmp_path / "staging", TINY)
+    return stage(sources.found([tmp_path / "photos"], ()), tmp_path / "staging", TINY)
 
 
 def test_an_epoch_has_every_photo_once_in_an_order_of_its_own(
