@@ -221,7 +221,7 @@ class Graph(Nearest):
         while True:
             found = self._ask(vector[np.newaxis], wanted, None)[0]
             passing = only.holds(found.ids)
-            if passing.sum() >= min(k, len(only.rows)) or len(found.ids) >= self._count:
+            if passing.sum() >= min(k, len(only.rows)) or wanted >= self._count:
                 return Neighbours(found.ids[passing], found.vectors[passing])
             wanted *= 2
 

@@ -149,7 +149,7 @@ class Searcher:
             if k >= len(pool.ids):  # what is not in the pool is farther than all in it
                 farthest = self._probabilities(question, pool.plain.min(initial=1.0, keepdims=True))
                 more = float(farthest[0]) >= wanted.min_match
-        if wanted.min_score is not None:  # scores fall with the rank
+        if wanted.min_score is not None and self._settings.metric == "cosine":  # they fall with the rank
             more = more and bool(matches) and matches[-1].score >= wanted.min_score
         return replace(_kept(matches, wanted), more=more)
 

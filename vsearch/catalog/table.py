@@ -27,7 +27,6 @@ FORMAT_VERSION = 1
 _BUSY_SECONDS = 60.0
 _PHASH = re.compile("[0-9a-f]{16}")
 _PAGE = 1000
-_ANY = range(2**63 - 1)
 
 
 class Catalog:
@@ -198,7 +197,7 @@ class Catalog:
         """Whether there is a photo, ready or failed, under the root of this number."""
         return self._one("root = ?", root) is not None
 
-    def changed_since(self, sequence: int, ids: range = _ANY) -> Iterator[Photo]:
+    def changed_since(self, sequence: int, ids: range) -> Iterator[Photo]:
         """Ready photos among ``ids`` that changed after ``sequence``, by vector location."""
         where = "state = 'ready' AND sequence > ? AND id BETWEEN ? AND ?"
         return self._many(f"{where} ORDER BY vector_segment, vector_row", sequence, ids[0], ids[-1])
@@ -223,18 +222,19 @@ class Catalog:
         counts = [f"SELECT count(*) FROM {table} WHERE sequence > ?" for table in ("photos", "removals")]
         return sum(self._number(count, sequence) for count in counts)
 
-    def count_ready_since(self, sequence: int, ids: range = _ANY) -> int:
+    def count_ready_since(self, sequence: int, ids: range) -> int:
         """How many photos :meth:`changed_since` gives."""
         ready = "SELECT count(*) FROM photos WHERE state = 'ready' AND sequence > ? AND id BETWEEN ? AND ?"
         return self._number(ready, sequence, ids[0], ids[-1])
 
-    def unready_since(self, sequence: int, ids: range = _ANY) -> Iterator[int]:
+    def unready_since(self, sequence: int, ids: range | None = None) -> Iterator[int]:
         """Those of ``ids`` that a generation covering ``sequence`` may hold but must not any more."""
         failed = "SELECT id, sequence FROM photos WHERE state = 'failed'"
         query = f"SELECT id FROM (SELECT id, sequence FROM removals UNION ALL {failed})"
         with self._errors():
-            within = (sequence, ids[0], ids[-1])
-            for (photo_id,) in self._db.execute(f"{query} WHERE sequence > ? AND id BETWEEN ? AND ?", within):
+            # Without a range no condition on ids: SQLite would search by it, the whole table.
+            among, ends = (" AND id BETWEEN ? AND ?", (ids[0], ids[-1])) if ids else ("", ())
+            for (photo_id,) in self._db.execute(f"{query} WHERE sequence > ?{among}", (sequence, *ends)):
                 yield int(photo_id)
 
     def segments(self, kind: SegmentKind) -> list[SegmentRow]:
