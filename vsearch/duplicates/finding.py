@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from vsearch.duplicates.proposals import Adjacency, Edges, HashClasses, HashProp
 from vsearch.errors import StorageError
 from vsearch.records import Location, Region, Relation
 from vsearch.segmentrows import SegmentRows
-from vsearch.variants.judging import UNRELATED, Judge, Verdict
+from vsearch.variants.judging import UNRELATED, Compared, Judge, Verdict
 
 FOLDER = "duplicates"
 NEAREST = 6
@@ -64,7 +65,7 @@ class Finder:
         self._thumbnails = SegmentRows(directory, "thumbnails")
         self.photos = photoset.load(catalog)
         self._judged: dict[tuple[int, int, bool], Verdict] = {}
-        self._judge = Judge(self._thumbnail, self.photos.hashed.aspect, self.photos.taken)
+        self._judge: Judge[int] = Judge()
 
     def close(self) -> None:
         """Close the files."""
@@ -193,8 +194,13 @@ class Finder:
         key = (row, other, part)
         if key not in self._judged:
             ask = self._judge.part if part else self._judge.whole
-            self._judged[key] = ask(row, other)
+            self._judged[key] = ask(self._compared(row), self._compared(other)) or UNRELATED
         return self._judged[key]
+
+    def _compared(self, row: int) -> Compared[int]:
+        taken = int(self.photos.taken[row])
+        aspect = float(self.photos.hashed.aspect[row])
+        return Compared(row, partial(self._thumbnail, row), aspect, None if taken < 0 else taken)
 
     def _is_burst_time(self, a: int, b: int) -> bool:
         """Whether the capture times say: two shots, one right after the other."""

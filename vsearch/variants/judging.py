@@ -8,22 +8,18 @@ cropped, framed or captioned; that takes OpenCV, and without it the second quest
 from __future__ import annotations
 
 import math
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 import numpy.typing as npt
 
 from vsearch import images
 from vsearch.errors import PhotoError
+from vsearch.recent import Key, Recent
 from vsearch.records import Region, Relation
 from vsearch.variants import agreement, containment, localfeatures
-
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
 
 # Measured on 90 photos x 24 alterations, and 3,341 pairs of near neighbours (docs/duplicates.md): whole
 # pictures agree in 0.78 of their blocks or more, others in 0.69 at most; a picture and a part of it in 0.72
@@ -158,83 +154,80 @@ def _same_details(a: Look, b: Look, orientation: int) -> bool:
     return bool(beyond.max() <= _DETAIL_LEVELS and np.percentile(beyond, _DETAILS_PERCENT) <= _DETAILS_LEVELS)
 
 
-class Judge:
-    """Judges photos by number; looks and features are kept, the last few thousand.
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared(Generic[Key]):
+    """One of two pictures that are compared, and how to get at what it looks like.
 
-    Args:
-        thumbnail: the JPEG bytes of a photo's thumbnail, or ``None``.
-        aspects: width / height, float32 [N].
-        taken: capture time in seconds, int64 [N], -1 where unknown.
+    Attributes:
+        key: tells it from others: what is made of its thumbnail is kept under that.
+        jpeg: gives the bytes of its thumbnail, or ``None``.
+        aspect: width / height.
+        taken: when it was taken; ``None`` where that is unknown.
+        small: makes it ready for :mod:`vsearch.variants.containment`; by default its thumbnail is.
     """
 
-    def __init__(
-        self,
-        thumbnail: Callable[[int], bytes | None],
-        aspects: npt.NDArray[np.float32],
-        taken: npt.NDArray[np.int64],
-    ) -> None:
-        self._thumbnail = thumbnail
-        self._aspects = aspects
-        self._taken = taken
-        self._looks: Recent[int, Look | None] = Recent(8192)
-        self._smalls: Recent[int, containment.Small | None] = Recent(8192)
-        self._features: Recent[int, localfeatures.Features | None] = Recent(1024)
+    key: Key
+    jpeg: Callable[[], bytes | None]
+    aspect: float
+    taken: int | str | None = None
+    small: Callable[[], containment.Small | None] | None = None
+
+
+class Judge(Generic[Key]):
+    """Judges pairs of pictures, as wholes and as parts; may be used from several threads.
+
+    Args:
+        looks, smalls, features: how many of each are kept, some 15, 6 and 70 KiB each.
+    """
+
+    def __init__(self, *, looks: int = 8192, smalls: int = 8192, features: int = 1024) -> None:
+        self._looks: Recent[Key, Look | None] = Recent(looks)
+        self._smalls: Recent[Key, containment.Small | None] = Recent(smalls)
+        self._features: Recent[Key, localfeatures.Features | None] = Recent(features)
         self._parts = localfeatures.available()
 
-    def whole(self, a: int, b: int) -> Verdict:
-        """The verdict on two photos as wholes."""
-        look_a, look_b = self._looks.get(a, self._look), self._looks.get(b, self._look)
+    def whole(self, a: Compared[Key], b: Compared[Key]) -> Verdict | None:
+        """The verdict on two pictures as wholes; ``None`` if one of them has no thumbnail to look at."""
+        look_a, look_b = self._look(a), self._look(b)
         if look_a is None or look_b is None:
-            return UNRELATED
-        return as_whole(look_a, look_b, same_time=self._may_be_one_exposure(a, b))
+            return None
+        return as_whole(look_a, look_b, same_time=_may_be_one_exposure(a, b))
 
-    def part(self, a: int, b: int) -> Verdict:
-        """The verdict on one photo inside the other; unrelated without OpenCV."""
-        if not self._parts or not self._may_contain(a, b):
+    def part(self, a: Compared[Key], b: Compared[Key]) -> Verdict:
+        """The verdict on one picture inside the other; unrelated without OpenCV."""
+        if not self._parts:
             return UNRELATED
-        features_a, features_b = self._features.get(a, self._feature), self._features.get(b, self._feature)
+        small_a, small_b = self._small(a), self._small(b)
+        if small_a is None or small_b is None or not containment.may_contain(small_a, small_b):
+            return UNRELATED
+        features_a, features_b = self._feature(a), self._feature(b)
         if features_a is None or features_b is None:
             return UNRELATED
-        return as_part(features_a, features_b, same_time=self._may_be_one_exposure(a, b))
+        return as_part(features_a, features_b, same_time=_may_be_one_exposure(a, b))
 
-    def _may_contain(self, a: int, b: int) -> bool:
-        small_a, small_b = self._smalls.get(a, self._small), self._smalls.get(b, self._small)
-        return small_a is not None and small_b is not None and containment.may_contain(small_a, small_b)
+    def _look(self, picture: Compared[Key]) -> Look | None:
+        def made(_: Key) -> Look | None:
+            jpeg = picture.jpeg()
+            return look(jpeg, picture.aspect) if jpeg else None
 
-    def _may_be_one_exposure(self, a: int, b: int) -> bool:
-        times = int(self._taken[a]), int(self._taken[b])
-        return -1 in times or times[0] == times[1]
+        return self._looks.get(picture.key, made)
 
-    def _look(self, photo: int) -> Look | None:
-        jpeg = self._thumbnail(photo)
-        return look(jpeg, float(self._aspects[photo])) if jpeg else None
+    def _small(self, picture: Compared[Key]) -> containment.Small | None:
+        def made(_: Key) -> containment.Small | None:
+            if picture.small is not None:
+                return picture.small()
+            jpeg = picture.jpeg()
+            return containment.small(jpeg) if jpeg else None
 
-    def _small(self, photo: int) -> containment.Small | None:
-        jpeg = self._thumbnail(photo)
-        return containment.small(jpeg) if jpeg else None
+        return self._smalls.get(picture.key, made)
 
-    def _feature(self, photo: int) -> localfeatures.Features | None:
-        jpeg = self._thumbnail(photo)
-        return localfeatures.features(jpeg) if jpeg else None
+    def _feature(self, picture: Compared[Key]) -> localfeatures.Features | None:
+        def made(_: Key) -> localfeatures.Features | None:
+            jpeg = picture.jpeg()
+            return localfeatures.features(jpeg) if jpeg else None
+
+        return self._features.get(picture.key, made)
 
 
-class Recent(Generic[Key, Value]):
-    """The ``size`` values that were asked for last, by key; may be asked from several threads."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[Key, Value] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Key, make: Callable[[Key], Value]) -> Value:
-        """The value for ``key``; made if it is not among them."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = make(key)
-        with self._lock:
-            self._values[key] = value
-            if len(self._values) > self._size:
-                self._values.popitem(last=False)
-        return value
+def _may_be_one_exposure(a: Compared[Key], b: Compared[Key]) -> bool:
+    return a.taken is None or b.taken is None or a.taken == b.taken

@@ -18,11 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch import hashing
+from vsearch.recent import Recent
 from vsearch.records import Kind, Location, Photo, PhotoFacts
-from vsearch.variants import containment, judging, localfeatures
 from vsearch.variants.containment import Small
-from vsearch.variants.judging import Look, Recent
-from vsearch.variants.localfeatures import Features
+from vsearch.variants.judging import Compared, Judge
 
 # Re-encoded, resized, recoloured, mirrored and turned copies are within 10 bits in 99-100 % of 241 photos; of
 # 7,160 answers that showed other photos 15 were within 16 in one of eight orientations, 1,115 within 22.
@@ -70,9 +69,7 @@ class Seen:
 
     def __init__(self) -> None:
         self.originals: Recent[str, Original] = Recent(512)
-        self.looks: Recent[str, Look | None] = Recent(1024)
-        self.smalls: Recent[str, Small | None] = Recent(4096)
-        self.features: Recent[str, Features | None] = Recent(512)
+        self.judge: Judge[str] = Judge(looks=1024, smalls=4096, features=512)
         self.variants: Recent[tuple[str, str, bool], bool] = Recent(16_384)
 
 
@@ -87,7 +84,6 @@ class Kinds:
     def __init__(self, thumbnail: Callable[[Location], bytes], seen: Seen) -> None:
         self._thumbnail = thumbnail
         self._seen = seen
-        self._parts = localfeatures.available()
 
     def of(
         self,
@@ -132,60 +128,30 @@ class Kinds:
         )
 
     def _is_whole(self, original: Original, photo: Photo, bits: int | None) -> bool:
-        ours, theirs = self._look(original), self._look(photo)
-        if ours is None or theirs is None:
+        verdict = self._seen.judge.whole(_as_compared(original), self._compared(photo))
+        if verdict is None:  # nothing to look at: the hashes alone decide
             return bits is not None and bits <= VARIANT_BITS
-        same_time = _may_be_one_exposure(original.facts, photo.facts)
-        return judging.as_whole(ours, theirs, same_time=same_time).relation is not None
+        return verdict.relation is not None
 
     def _is_part(self, original: Original, photo: Photo) -> bool:
-        if not self._parts:
-            return False
-        ours, theirs = self._small(original), self._small(photo)
-        if ours is None or theirs is None or not containment.may_contain(ours, theirs):
-            return False
-        whole, part = self._features(original), self._features(photo)
-        if whole is None or part is None:
-            return False
-        same_time = _may_be_one_exposure(original.facts, photo.facts)
-        return judging.as_part(whole, part, same_time=same_time).relation is not None
+        return self._seen.judge.part(_as_compared(original), self._compared(photo)).relation is not None
 
-    def _look(self, picture: Original | Photo) -> Look | None:
-        def look(_: str) -> Look | None:
-            jpeg = self._jpeg(picture)
-            return judging.look(jpeg, _aspect(picture.facts)) if jpeg else None
+    def _compared(self, photo: Photo) -> Compared[str]:
+        def jpeg() -> bytes | None:
+            return self._thumbnail(photo.thumbnail) if photo.thumbnail else None
 
-        return self._seen.looks.get(_key(picture), look)
-
-    def _small(self, picture: Original | Photo) -> Small | None:
-        def small(_: str) -> Small | None:
-            if isinstance(picture, Original):
-                return picture.small()
-            jpeg = self._jpeg(picture)
-            return containment.small(jpeg) if jpeg else None
-
-        return self._seen.smalls.get(_key(picture), small)
-
-    def _features(self, picture: Original | Photo) -> Features | None:
-        def features(_: str) -> Features | None:
-            jpeg = self._jpeg(picture)
-            return localfeatures.features(jpeg) if jpeg else None
-
-        return self._seen.features.get(_key(picture), features)
-
-    def _jpeg(self, picture: Original | Photo) -> bytes | None:
-        if isinstance(picture, Original):
-            return picture.jpeg()
-        return self._thumbnail(picture.thumbnail) if picture.thumbnail else None
+        taken = photo.facts.taken_at if photo.facts else None
+        return Compared(_key(photo), jpeg, _aspect(photo.facts), taken)
 
 
-def _key(picture: Original | Photo) -> str:
-    return picture.key if isinstance(picture, Original) else picture.sha256 or str(picture.id)
+def _as_compared(original: Original) -> Compared[str]:
+    facts = original.facts
+    return Compared(original.key, original.jpeg, _aspect(facts), facts.taken_at, original.small)
+
+
+def _key(photo: Photo) -> str:
+    return photo.sha256 or str(photo.id)
 
 
 def _aspect(facts: PhotoFacts | None) -> float:
     return max(facts.width, 1) / max(facts.height, 1) if facts else 1.0
-
-
-def _may_be_one_exposure(a: PhotoFacts, b: PhotoFacts | None) -> bool:
-    return b is None or a.taken_at is None or b.taken_at is None or a.taken_at == b.taken_at
