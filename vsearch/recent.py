@@ -26,10 +26,6 @@ class Recent(Generic[Key, Value]):
         self._values: OrderedDict[Key, Value] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __contains__(self, key: Key) -> bool:
-        with self._lock:
-            return key in self._values
-
     def find(self, key: Key) -> Value | None:
         """The value for ``key``, or ``None``."""
         with self._lock:
@@ -38,15 +34,15 @@ class Recent(Generic[Key, Value]):
             return self._values.get(key)
 
     def put(self, key: Key, value: Value) -> None:
-        """Keep ``value``, unless there is one for ``key``; the oldest go where it gets too much."""
+        """Keep ``value`` in place of what there was for ``key``; where it gets too much, the oldest go."""
+        weight = self._weight(key, value)
         with self._lock:
-            if key not in self._values:
-                weight = self._weight(key, value)
-                if weight > self._limit:
-                    return
-                self._values[key] = value
-                self._total += weight
-            self._values.move_to_end(key)
+            if key in self._values:
+                self._total -= self._weight(key, self._values.pop(key))
+            if weight > self._limit:
+                return
+            self._values[key] = value
+            self._total += weight
             while self._total > self._limit:
                 self._total -= self._weight(*self._values.popitem(last=False))
 
@@ -59,9 +55,3 @@ class Recent(Generic[Key, Value]):
         value = make(key)
         self.put(key, value)
         return value
-
-    def clear(self) -> None:
-        """Keep nothing."""
-        with self._lock:
-            self._values.clear()
-            self._total = 0

@@ -7,8 +7,9 @@ again, a question by id took 5.4 ms of CPU in the server, HTTP included; with a 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
+
+from vsearch.recent import Recent
 
 _OVERHEAD = 256  # bytes of an entry besides: 173 were measured
 
@@ -22,11 +23,10 @@ class Answers:
     """
 
     def __init__(self, limit: int, on_recall: Callable[[], None] = lambda: None) -> None:
-        self._limit = limit
         self._lock = threading.Lock()
         self._edition: object = None
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._bytes = 0
+        self._limit = limit
+        self._kept: Recent[str, bytes] = Recent(limit, _weight)
         self._on_recall = on_recall
 
     def of(self, edition: object, question: str, make: Callable[[], bytes]) -> bytes:
@@ -38,27 +38,17 @@ class Answers:
         """
         with self._lock:
             if edition != self._edition:
-                self._edition, self._bytes = edition, 0
-                self._kept.clear()
-            known = self._kept.get(question)
-            if known is not None:
-                self._kept.move_to_end(question)
-                self._on_recall()
-                return known
+                # Answers to other editions that are being made go where nobody looks any more.
+                self._edition, self._kept = edition, Recent(self._limit, _weight)
+            kept = self._kept
+        known = kept.find(question)
+        if known is not None:
+            self._on_recall()
+            return known
         made = make()
-        self._keep(edition, question, made)
+        kept.put(question, made)
         return made
 
-    def _keep(self, edition: object, question: str, answer: bytes) -> None:
-        size = _size(question, answer)
-        with self._lock:
-            if edition != self._edition or question in self._kept or size > self._limit:
-                return
-            self._kept[question] = answer
-            self._bytes += size
-            while self._bytes > self._limit:
-                self._bytes -= _size(*self._kept.popitem(last=False))
 
-
-def _size(question: str, answer: bytes) -> int:
+def _weight(question: str, answer: bytes) -> int:
     return len(question) + len(answer) + _OVERHEAD

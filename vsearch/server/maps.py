@@ -6,12 +6,12 @@ import asyncio
 import hashlib
 import json
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 
 from vsearch.index import Index
 from vsearch.photomap import PhotoMap
+from vsearch.recent import Recent
 from vsearch.server.problems import Problem
 from vsearch.server.workers import Workers
 
@@ -52,7 +52,7 @@ class Maps:
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
-        self._made: OrderedDict[Version, asyncio.Task[bytes]] = OrderedDict()
+        self._made: Recent[Version, asyncio.Task[bytes]] = Recent(_KEPT)
         self._stopping = threading.Event()
 
     async def of(self, version: Version) -> bytes:
@@ -63,13 +63,10 @@ class Maps:
             UsageError: the filters cannot be understood.
             Problem: 503, the server stops.
         """
-        making = self._made.get(version)
+        making = self._made.find(version)
         if making is None or _failed(making):
             making = asyncio.create_task(self._workers.run(partial(self._make, version.filters)))
-            self._made[version] = making
-        self._made.move_to_end(version)
-        if len(self._made) > _KEPT:
-            self._made.popitem(last=False)
+            self._made.put(version, making)
         # Shielded: a client that leaves must not take the map away from the others.
         return await asyncio.shield(making)
 

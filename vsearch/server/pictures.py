@@ -5,10 +5,8 @@ So a picture is uploaded once for all the pages of its results, and a search for
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-
 from vsearch import files
+from vsearch.recent import Recent
 
 PREFIX = "picture:"
 
@@ -21,27 +19,14 @@ class Pictures:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._bytes = 0
+        self._kept: Recent[str, bytes] = Recent(limit, lambda digest, data: len(data))
 
     def put(self, data: bytes) -> str:
         """Keep ``data``; returns its name, ``picture:`` and the SHA-256."""
         digest = files.digest(data)
-        with self._lock:
-            if digest not in self._kept:
-                self._kept[digest] = data
-                self._bytes += len(data)
-            self._kept.move_to_end(digest)
-            while self._bytes > self._limit and len(self._kept) > 1:
-                self._bytes -= len(self._kept.popitem(last=False)[1])
+        self._kept.put(digest, data)
         return PREFIX + digest
 
     def get(self, name: str) -> bytes | None:
         """The picture called ``name``, unless it was dropped."""
-        digest = name.removeprefix(PREFIX)
-        with self._lock:
-            if digest in self._kept:
-                self._kept.move_to_end(digest)
-            return self._kept.get(digest)
+        return self._kept.find(name.removeprefix(PREFIX))
