@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
@@ -58,23 +58,30 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pool:
-    """Candidates, best first: ids int64 [n], scores and plain cosines, float64 [n]."""
+    """Candidates, best first: ids, int64 [n], and the cosines of each and the question alone, float64 [n]."""
 
     ids: npt.NDArray[np.int64]
-    scores: Scores
-    plain: Scores
+    cosines: Scores
 
-    def led_by(self, *groups: Collection[int]) -> _Pool:
-        """The same with these ids before all others, one group after the other."""
-        place = np.full(len(self.ids), len(groups))
-        for number, ids in enumerate(groups):
-            place[np.isin(self.ids, list(ids))] = number
-        order = np.argsort(place, kind="stable")
-        return _Pool(self.ids[order], _lifted(self.plain[order]), self.plain[order])
+    def by_id(self) -> dict[int, float]:
+        """The cosines."""
+        return dict(zip(self.ids.tolist(), self.cosines.tolist(), strict=True))
+
+    def holding(self, cosines: dict[int, float]) -> _Pool:
+        """The same with these cosines; ids that it lacks come last."""
+        known = self.by_id() | cosines
+        return _Pool(np.fromiter(known, np.int64), np.fromiter(known.values(), np.float64))
+
+    def led_by(self, ids: Iterable[int]) -> _Pool:
+        """The same with these ids before all others, in their order."""
+        place = {photo_id: place for place, photo_id in enumerate(ids)}
+        places = [place.get(photo_id, len(place)) for photo_id in self.ids.tolist()]
+        order = np.argsort(np.array(places, np.int64), kind="stable")
+        return _Pool(self.ids[order], self.cosines[order])
 
     def nearest(self, count: int) -> npt.NDArray[np.int64]:
-        """Ids of those whose plain cosines are highest."""
-        return self.ids[np.argsort(-self.plain, kind="stable")[:count]]
+        """Ids of those whose cosines are highest."""
+        return self.ids[np.argsort(-self.cosines, kind="stable")[:count]]
 
 
 class Searcher:
@@ -147,7 +154,7 @@ class Searcher:
             found[[match.kind == "identical" for match in matches]] = 1.0  # whatever the spread says
             matches = [replace(m, match=float(p)) for m, p in zip(matches, found, strict=True)]
             if k >= len(pool.ids):  # what is not in the pool is farther than all in it
-                farthest = self._probabilities(question, pool.plain.min(initial=1.0, keepdims=True))
+                farthest = self._probabilities(question, pool.cosines.min(initial=1.0, keepdims=True))
                 more = float(farthest[0]) >= wanted.min_match
         if wanted.min_score is not None and self._settings.metric == "cosine":  # they fall with the rank
             more = more and bool(matches) and matches[-1].score >= wanted.min_score
@@ -213,8 +220,7 @@ class Searcher:
         if refine and len(ids):
             ranked = _refined(question, query, unit)
         order = np.lexsort((ids, -np.round(ranked, 6)))  # however they were computed, equals go by id
-        plain = plain[order]
-        return _Pool(ids[order], _lifted(plain) if refine else plain, plain)
+        return _Pool(ids[order], plain[order])
 
     def _matches(
         self, question: Question, pool: _Pool, k: int, refine: bool, only: Only | None
@@ -225,28 +231,23 @@ class Searcher:
         single one.  Plain answers to several pictures are ranked by scores alone.
         """
         refine = refine and self._settings.metric == "cosine"
-        twins = _passing(question.twins, only)
-        photos = {photo.id: photo for photo in twins} | self._ready(self._candidates(question, pool, k))
-        exact = self._exact(question, [photos[i] for i in photos.keys() - set(pool.ids.tolist())])
-        exact |= self._exact(question, twins)
-        plain = dict(zip(pool.ids.tolist(), pool.plain.tolist(), strict=True)) | exact
-        kinds = self._kinds.of(question.digests, question.originals, list(photos.values()), plain)
         several = question.parts is not None
-        first = [] if several and not refine else [photo.id for photo in twins]
+        twins = () if several and not refine else _passing(question.twins, only)
+        pool = pool.holding(self._exact(question, twins))
+        photos = {photo.id: photo for photo in twins} | self._ready(self._candidates(question, pool, k))
+        cosines = pool.by_id()
+        kinds = self._kinds.of(question.digests, question.originals, list(photos.values()), cosines)
+        leading = [photo.id for photo in twins]
+        if refine and question.pinned:
+            leading += [i for i in pool.ids.tolist() if kinds.get(i) == "variant"]
+        pool = pool.led_by(dict.fromkeys(leading))
+        scores = _lifted(pool.cosines) if refine else pool.cosines.copy()
         if question.pinned:
-            exact |= dict.fromkeys(first, 1.0)  # the same bytes, whatever rounding says
-        if refine and (question.pinned or several):
-            variants = [i for i, kind in kinds.items() if kind == "variant"] if question.pinned else []
-            pool = pool.led_by(first, variants)
-        scores = dict(zip(pool.ids.tolist(), pool.scores.tolist(), strict=True))
-        scores = exact | scores if several else scores | exact
-        ranked = [*first, *(i for i in pool.ids.tolist() if i not in first)]
-        shown = np.array([scores[i] for i in ranked])
-        if refine and several:
-            shown = _lifted(shown)  # pinned photos may be far from the mean
-        best = [(i, score) for i, score in zip(ranked, shown, strict=True) if i in photos][:k]
+            scores[: len(twins)] = 1.0  # the same bytes, whatever rounding says
+        ranked = zip(pool.ids.tolist(), scores.tolist(), strict=True)
+        best = [(i, score) for i, score in ranked if i in photos][:k]
         return [
-            Match(rank, _path(photos[i]), float(score), kinds[i], str(i), plain[i])
+            Match(rank, _path(photos[i]), score, kinds[i], str(i), cosines[i])
             for rank, (i, score) in enumerate(best, start=1)
         ]
 
@@ -270,7 +271,7 @@ class Searcher:
         return {i: photo for i, photo in found.items() if photo.state == "ready"}
 
     def _exact(self, question: Question, photos: Sequence[Photo]) -> dict[int, float]:
-        """Cosines of photos whose vectors were not searched, or whose own is wanted to the last digit."""
+        """Cosines of photos, to the last digit: those of the pool may come of other sums."""
         scores = {}
         for photo in photos:
             if photo.vector is None:
