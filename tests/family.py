@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image, ImageEnhance, ImageOps
 from skimage import data
 
-from vsearch.records import DuplicateGroup
+from vsearch.duplicates.records import DuplicateGroup
 
 Kinds = dict[str, str]
 

@@ -17,7 +17,7 @@ from tests import album
 from tests.family import kinds_of, photo
 from vsearch import hashing, images
 from vsearch.duplicates import comparisons, groups, keeping, nearhashes, neighbours, proposals
-from vsearch.records import DuplicatePhoto
+from vsearch.duplicates.records import DuplicatePhoto
 from vsearch.variants import agreement, judging
 
 # --- pure parts ----------------------------------------------------------------------------------

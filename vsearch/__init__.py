@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vsearch.client import Client, connect
+    from vsearch.duplicates.records import DuplicateGroup, DuplicateMember, DuplicatePhoto
     from vsearch.errors import (
         ClusterError,
         CollectionError,
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from vsearch.index import Index
     from vsearch.photomap import PhotoMap
     from vsearch.records import (
-        DuplicateGroup,
-        DuplicateMember,
-        DuplicatePhoto,
         EncoderInfo,
         IndexStatus,
         Match,
@@ -93,6 +91,7 @@ __all__ = [
 _ERRORS = {name for name in __all__ if name.endswith(("Error", "Mismatch")) or name.startswith("Index")}
 _HOMES = dict.fromkeys(_ERRORS, "errors")
 _HOMES |= {"Index": "index", "Progress": "updates", "IndexStatus": "records", "PhotoMap": "photomap"}
+_HOMES |= dict.fromkeys(("DuplicateGroup", "DuplicateMember", "DuplicatePhoto"), "duplicates.records")
 _HOMES |= dict.fromkeys(("Client", "connect"), "client") | {"Quality": "evaluation.measures"}
 
 

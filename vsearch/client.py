@@ -9,19 +9,13 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from vsearch import errors, files, images, sending, wire
+from vsearch import errors, images, sending, wire
 from vsearch.connection import Connection, object_of
+from vsearch.duplicates.records import DuplicateGroup
 from vsearch.filters import Day, day_text
 from vsearch.photomap import PhotoMap
 from vsearch.question import Crop, Picture, content, several, weighted
-from vsearch.records import (
-    DuplicateGroup,
-    IndexStatus,
-    Match,
-    Photo,
-    Skipped,
-    SyncReport,
-)
+from vsearch.records import IndexStatus, Match, Photo, Skipped, SyncReport
 from vsearch.updates import OnProgress, Progress
 
 _API = "/api/v1"
@@ -245,7 +239,7 @@ class Client:
     @staticmethod
     def path_of(photo: Photo) -> str:
         """The absolute path of a photo, on the server."""
-        return files.absolute(photo.file.root, photo.file.path)
+        return photo.file.absolute
 
     # -- internal --------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class Tally:
     def stays(self, photo: Photo) -> None:
         """Count a photo whose file is the same; one that failed is reported again."""
         if photo.state == "failed":
-            path = files.absolute(photo.file.root, photo.file.path)
+            path = photo.file.absolute
             self.skipped.append(Skipped(path, photo.reason or "", photo.remedy or ""))
         else:
             self.counts["unchanged"] += 1

@@ -140,7 +140,7 @@ def _misplaced(photos: list[Photo], digests: list[str]) -> Iterator[Problem]:
     for photo in photos:
         place = photo.vector or Location(0, -1)
         if not 0 <= place.row < len(digests) or digests[place.row] != photo.sha256:
-            path = files.absolute(photo.file.root, photo.file.path)
+            path = photo.file.absolute
             yield Problem(f"{path}: row {place.row} of segment {place.segment} is another photo's", _REBUILD)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vsearch import durable, files, sources, updates
+from vsearch import durable, sources, updates
 from vsearch.browsing import Browsable
 from vsearch.catalog import Catalog
 from vsearch.cluster import reading_at
@@ -364,7 +364,7 @@ class Index(Browsable, TidyIndex):
     @staticmethod
     def path_of(photo: Photo) -> str:
         """The absolute path of a photo."""
-        return files.absolute(photo.file.root, photo.file.path)
+        return photo.file.absolute
 
     # -- internal --------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Job:
     @property
     def path(self) -> str:
         """Absolute path."""
-        return files.absolute(self.file.root, self.file.path)
+        return self.file.absolute
 
 
 @dataclass(frozen=True, slots=True, eq=False)

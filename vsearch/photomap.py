@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import files
 from vsearch.catalog import Catalog, VectorRow
 from vsearch.components import PrincipalComponents
 from vsearch.directory import IndexDirectory
@@ -77,7 +76,7 @@ def photo_map(
         row.photo_id: place for row, place in zip(rows, places, strict=True) if row.photo_id in photos
     }  # without those removed meanwhile
     order = sorted(found)
-    paths = [files.absolute(photos[i].file.root, photos[i].file.path) for i in order]
+    paths = [photos[i].file.absolute for i in order]
     return PhotoMap(
         [str(i) for i in order], paths, np.array([found[i] for i in order], np.float32).reshape(-1, 2)
     )

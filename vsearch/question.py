@@ -155,7 +155,7 @@ class Asker:
             try:
                 asked.append(found if isinstance(found, PhotoError) else self._question(found, vectors))
             except EncoderError:
-                name = _path(picture) if isinstance(picture, Photo) else images.name_of(picture)
+                name = picture.file.absolute if isinstance(picture, Photo) else images.name_of(picture)
                 asked.append(PhotoError(name, NOT_FINITE, "use another encoder, or leave the picture out"))
         return asked
 
@@ -163,8 +163,8 @@ class Asker:
         expected = None
         if isinstance(picture, Photo):
             if crop is None:
-                return self._recalled(picture, self._twins(picture.sha256, _path(picture)))
-            expected, picture = picture.sha256, _path(picture)
+                return self._recalled(picture, self._twins(picture.sha256, picture.file.absolute))
+            expected, picture = picture.sha256, picture.file.absolute
         data = content(picture)
         sha256 = None if data is None else files.digest(data)
         if expected not in (None, sha256):
@@ -192,12 +192,14 @@ class Asker:
         """The photos of the index that have these bytes; that at the path ``asked`` comes first."""
         found = self._catalog.with_digest(sha256) if sha256 else ()
         ready = (photo for photo in found if photo.state == "ready")
-        return sorted(ready, key=lambda photo: (_path(photo) != asked, _path(photo)))
+        return sorted(ready, key=lambda photo: (photo.file.absolute != asked, photo.file.absolute))
 
     def _recalled(self, photo: Photo, twins: Sequence[Photo]) -> Question:
         """A photo of the index: its vector and thumbnail lie there."""
         if photo.vector is None:
-            raise PhotoError(_path(photo), "it has no vector, for it failed", "see `vsearch status --failed`")
+            raise PhotoError(
+                photo.file.absolute, "it has no vector, for it failed", "see `vsearch status --failed`"
+            )
         vector = self._rows.vectors.vector(photo.vector)
         digests = frozenset([photo.sha256]) if photo.sha256 else frozenset[str]()
         return Question(vector, digests, self._originals(photo), twins, pinned=True)
@@ -362,7 +364,3 @@ def content(picture: images.Source) -> bytes | None:
     if isinstance(picture, Image.Image | np.ndarray) or not hasattr(picture, "read"):
         return None
     return files.content(picture, images.name_of(picture))
-
-
-def _path(photo: Photo) -> str:
-    return files.absolute(photo.file.root, photo.file.path)

@@ -221,7 +221,7 @@ class _Mending:
             reduced = _without(photo, damaged)
             if reduced == photo:
                 continue
-            if reduced.vector and not os.path.lexists(files.absolute(photo.file.root, photo.file.path)):
+            if reduced.vector and not os.path.lexists(photo.file.absolute):
                 kept.append(reduced)
             elif _is_found(photo, catalog.roots, settings):
                 lost.append(photo.id)

@@ -120,7 +120,7 @@ class _Reencoding:
         missing = 0
         for photo in self._missing():
             missing += 1
-            path = files.absolute(photo.file.root, photo.file.path)
+            path = photo.file.absolute
             absent[photo.file.root] += not self._has_pixels(photo) and not os.access(path, os.R_OK)
         for photo in self._old.catalog.photos("ready"):
             total[photo.file.root] += 1
@@ -142,7 +142,7 @@ class _Reencoding:
         file = photo.file
         if not self._has_pixels(photo):
             with contextlib.suppress(PhotoError):  # the reader meets it again, and says so
-                found = files.stat_file(files.absolute(file.root, file.path))
+                found = files.stat_file(file.absolute)
                 file = replace(found, root=file.root, path=file.path)
         return Job(file, replace(photo, sha256=None))
 
@@ -161,7 +161,7 @@ class _Reencoding:
                     change.put(rest)
         reported = {skipped.path for skipped in self._tally.skipped}
         for photo in self._new.catalog.photos("failed"):
-            path = files.absolute(photo.file.root, photo.file.path)
+            path = photo.file.absolute
             if path not in reported:
                 self._tally.skipped.append(Skipped(path, photo.reason or "", photo.remedy or ""))
 

@@ -9,7 +9,7 @@ from numbers import Integral, Real
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import files, hashing
+from vsearch import hashing
 from vsearch.calibration import SAMPLE, Background, background
 from vsearch.catalog import Catalog, KnownPhotos
 from vsearch.collection import Neighbours
@@ -247,7 +247,7 @@ class Searcher:
         ranked = zip(pool.ids.tolist(), scores.tolist(), strict=True)
         best = [(i, score) for i, score in ranked if i in photos][:k]
         return [
-            Match(rank, _path(photos[i]), score, kinds[i], str(i), cosines[i])
+            Match(rank, photos[i].file.absolute, score, kinds[i], str(i), cosines[i])
             for rank, (i, score) in enumerate(best, start=1)
         ]
 
@@ -338,7 +338,3 @@ def _passing(photos: Sequence[Photo], only: Only | None) -> Sequence[Photo]:
         return photos
     passing = set(only.ids.tolist())
     return [photo for photo in photos if photo.id in passing]
-
-
-def _path(photo: Photo) -> str:
-    return files.absolute(photo.file.root, photo.file.path)

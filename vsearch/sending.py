@@ -30,7 +30,7 @@ def paths(photo: str | os.PathLike[str], unreadable: list[Skipped]) -> Iterator[
         yield path
         return
     for file in files.walk(os.path.realpath(path), (), unreadable.append):
-        yield files.absolute(file.root, file.path)
+        yield file.absolute
 
 
 def batches(names: Sequence[str]) -> Iterator[list[str]]:

@@ -35,7 +35,7 @@ class _Sight:
 
     def is_hidden(self, file: FileStat) -> bool:
         """Whether not having seen ``file`` says nothing."""
-        path = files.absolute(file.root, file.path)
+        path = file.absolute
         return any(path == place or path.startswith(place.rstrip(os.sep) + os.sep) for place in self.hidden)
 
 
@@ -93,7 +93,7 @@ class Sync:
         for photo in scan.gone():
             if photo.id not in moved:
                 change: PlannedChange = "remove" if leaves(photo) else "withhold"
-                yield Planned(change, _path(photo.file))
+                yield Planned(change, photo.file.absolute)
 
     def _look(self) -> Scan:
         """Walk the roots, hold them against the catalog."""
@@ -131,7 +131,7 @@ class Sync:
         if self._run.rooted(photo.file) != photo.file:
             return None  # another root, added since, holds it
         try:
-            found = files.stat_file(_path(photo.file))
+            found = files.stat_file(photo.file.absolute)
         except PhotoError:
             return None
         return self._saw(replace(found, root=photo.file.root, path=photo.file.path))
@@ -198,7 +198,7 @@ class Sync:
             write_settings(index, index.settings.leaving(absent))
 
     def _planned(self, scan: Scan, file: FileStat, known: Photo | None, moved: set[int]) -> Iterator[Planned]:
-        path = _path(file)
+        path = file.absolute
         if files.is_other_picture(path):
             return  # never read: sync lists it as skipped
         if known is not None:
@@ -219,11 +219,7 @@ class Sync:
             yield Planned("add", path)
         else:
             moved.add(origin.id)
-            yield Planned("move", path, _path(origin.file))
-
-
-def _path(file: FileStat) -> str:
-    return files.absolute(file.root, file.path)
+            yield Planned("move", path, origin.file.absolute)
 
 
 def _digest(path: str) -> str | None:

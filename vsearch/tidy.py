@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vsearch.duplicates.records import DuplicateGroup
 from vsearch.opened import OpenIndex
-from vsearch.records import DuplicateGroup
 
 if TYPE_CHECKING:  # imported where it is used, or every command would wait for it
     from vsearch.duplicates.actions import Duplicates

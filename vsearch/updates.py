@@ -256,7 +256,7 @@ class Run:
 
     def rooted(self, file: FileStat) -> FileStat:
         """``file`` under the innermost root that holds it, so that no file has two rows."""
-        path = files.absolute(file.root, file.path)
+        path = file.absolute
         for root in self._roots:
             if root == file.root:
                 return file

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from vsearch import errors
+from vsearch.duplicates.records import DuplicateGroup, DuplicateMember, DuplicatePhoto
 from vsearch.photomap import PhotoMap
 from vsearch.records import (
-    DuplicateGroup,
-    DuplicateMember,
-    DuplicatePhoto,
     EncoderInfo,
     FileStat,
     IndexStatus,

@@ -18,8 +18,8 @@ from vsearch.errors import UsageError
 if TYPE_CHECKING:
     from vsearch.duplicates.actions import Duplicates
     from vsearch.duplicates.moving import Outcome
+    from vsearch.duplicates.records import DuplicateGroup
     from vsearch.index import Index
-    from vsearch.records import DuplicateGroup
 
 
 @app.command()

@@ -163,12 +163,11 @@ def _by_labels(
 def _write_page(
     target: Path, results: Sequence[Result], photos: Sequence[FileStat], labels: Sequence[str]
 ) -> None:
-    from vsearch import files
     from vsearch.images import decode
     from vsearch.render.evaluation import Shown, write_page
 
     def shown(row: int) -> Shown:
-        path = files.absolute(photos[row].root, photos[row].path)
+        path = photos[row].absolute
         return Shown(path, labels[row], decode(path, 8).thumbnail)
 
     write_page(target, results, labels, shown)

@@ -17,11 +17,12 @@ from vsearch.duplicates.decisions import Decision, What
 from vsearch.duplicates.finding import FOLDER, Finder, Group
 from vsearch.duplicates.groups import Filler, with_sharpness
 from vsearch.duplicates.moving import Kept, Outcome, Step
+from vsearch.duplicates.records import DuplicateGroup, DuplicatePhoto
 from vsearch.duplicates.superfluous import beside, kept_for, kept_of, superfluous
 from vsearch.errors import UsageError
 from vsearch.files import Below
 from vsearch.plan import may_remove
-from vsearch.records import DuplicateGroup, DuplicatePhoto, Photo, Relation, Skipped
+from vsearch.records import Photo, Relation, Skipped
 
 PathLike = str | os.PathLike[str]
 KINDS: tuple[Relation, ...] = get_args(Relation)
@@ -115,7 +116,7 @@ class Duplicates:
         contents = finder.photos.photos
         if within is None:
             return set(range(len(contents)))
-        inside = {photo.id for photo in self._catalog.photos("ready") if _path(photo) in within}
+        inside = {photo.id for photo in self._catalog.photos("ready") if photo.file.absolute in within}
         if not inside:
             raise UsageError(f"{within.folder}: the index has no photo there; see `vsearch status`")
         return {row for row, ids in enumerate(contents) if not inside.isdisjoint(ids)}
@@ -161,7 +162,7 @@ class Duplicates:
             self._save(decisions.without(self.decisions(), name))
 
     def _decide(self, what: What, photos: Sequence[Photo]) -> Decision:
-        pairs = sorted((photo.sha256 or "", _path(photo)) for photo in photos)
+        pairs = sorted((photo.sha256 or "", photo.file.absolute) for photo in photos)
         digests, paths = tuple(digest for digest, _ in pairs), tuple(path for _, path in pairs)
         made = Decision(what, digests, paths, time.strftime("%Y-%m-%dT%H:%M:%S"))
         with self._directory.writing():
@@ -194,7 +195,7 @@ class Duplicates:
 
     def _link_to(self, photo: DuplicatePhoto) -> str | None:
         """The path of a photo of the index that is a link to ``photo``."""
-        names = (_path(same) for same in self._catalog.with_digest(photo.sha256))
+        names = (same.file.absolute for same in self._catalog.with_digest(photo.sha256))
         return next((n for n in names if n != photo.path and os.path.realpath(n) == photo.path), None)
 
     def plan_moves(
@@ -353,10 +354,6 @@ def _kinds(names: Sequence[str]) -> tuple[Relation, ...]:
     if unknown:
         raise UsageError(f"--kind takes {', '.join(KINDS)}; received {unknown[0]!r}")
     return tuple(kind for kind in KINDS if kind in names) or KINDS
-
-
-def _path(photo: Photo) -> str:
-    return files.absolute(photo.file.root, photo.file.path)
 
 
 def _to_keep(made: Sequence[Decision]) -> dict[str, str]:

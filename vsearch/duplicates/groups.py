@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from vsearch import files, images
+from vsearch import images
 from vsearch.catalog import Catalog
 from vsearch.duplicates.finding import Finder, Group
+from vsearch.duplicates.records import DuplicateGroup, DuplicateMember, DuplicatePhoto
 from vsearch.errors import PhotoError
 from vsearch.files import Below
-from vsearch.records import DuplicateGroup, DuplicateMember, DuplicatePhoto, Photo, Relation
+from vsearch.records import Photo, Relation
 
 PathLike = str | os.PathLike[str]
 _SHARPNESS_SIDE = 512
@@ -93,7 +94,7 @@ def _described(photo: Photo) -> DuplicatePhoto:
     assert facts is not None and photo.sha256 is not None  # photoset.load has checked
     return DuplicatePhoto(
         str(photo.id),
-        files.absolute(photo.file.root, photo.file.path),
+        photo.file.absolute,
         photo.sha256,
         facts.width,
         facts.height,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from vsearch.duplicates.records import DuplicatePhoto
 from vsearch.errors import UsageError
-from vsearch.records import DuplicatePhoto
 
 #: What is tried when nothing is asked for.
 DEFAULT_RULES = ("largest", "oldest")

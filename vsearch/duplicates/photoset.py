@@ -9,7 +9,6 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import files
 from vsearch.catalog import Catalog
 from vsearch.duplicates.neighbours import basis as principal_directions
 from vsearch.duplicates.proposals import Hashed
@@ -103,7 +102,7 @@ class _Row:
         thumbnail = photo.thumbnail
         return cls(
             bytes.fromhex(photo.sha256),
-            files.absolute(photo.file.root, photo.file.path),
+            photo.file.absolute,
             photo.id,
             facts.width,
             facts.height,

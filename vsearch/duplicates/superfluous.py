@@ -8,9 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from vsearch import images
+from vsearch.duplicates.records import DuplicateGroup, DuplicatePhoto
 from vsearch.errors import PhotoError
 from vsearch.files import Below
-from vsearch.records import DuplicateGroup, DuplicatePhoto, Skipped
+from vsearch.records import Skipped
 
 PathLike = str | os.PathLike[str]
 

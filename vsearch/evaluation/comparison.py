@@ -234,7 +234,7 @@ def _vectors(
 
 
 def _pixels(contestant: Contestant, file: FileStat, alteration: Alteration | None) -> Pixels:
-    path = files.absolute(file.root, file.path)
+    path = file.absolute
     if alteration is None:
         return images.read_pixels(path, contestant.input_size, contestant.resizing)
     altered = alteration(images.read_picture(path, _ALTERED_SIZE))
@@ -242,7 +242,7 @@ def _pixels(contestant: Contestant, file: FileStat, alteration: Alteration | Non
 
 
 def _fault(file: FileStat) -> Skipped | None:
-    path = files.absolute(file.root, file.path)
+    path = file.absolute
     try:
         files.check_format(path)
         images.read_pixels(path, 8)

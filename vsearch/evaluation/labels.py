@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vsearch import files
 from vsearch.errors import UsageError
 from vsearch.records import FileStat
 
@@ -26,7 +25,7 @@ def rule(text: str) -> Rule:
         UsageError: the file cannot be read, or gives a photo two labels; or the expression is none.
     """
     if text == "folder":
-        return lambda file: os.path.basename(os.path.dirname(_path(file)))
+        return lambda file: os.path.basename(os.path.dirname(file.absolute))
     if text.endswith(".csv"):
         return _from_csv(Path(text).expanduser())
     try:
@@ -65,10 +64,6 @@ def check(labels: Sequence[str]) -> None:
         )
 
 
-def _path(file: FileStat) -> str:
-    return files.absolute(file.root, file.path)
-
-
 def _matched(pattern: re.Pattern[str], path: str) -> str | None:
     found = pattern.search(path)
     return found and (found[1] if pattern.groups else found[0])
@@ -83,7 +78,7 @@ def _none_labelled(photos: Sequence[FileStat], text: str) -> str:
     named = os.path.realpath(Path(text).expanduser().parent / rows[-1][0])  # the first may be a heading
     return (
         f"{text} names none of {len(photos)} photos; its last line is of {named}, and one of the photos is "
-        f"{_path(photos[0])}: paths in it are absolute, or relative to its folder"
+        f"{photos[0].absolute}: paths in it are absolute, or relative to its folder"
     )
 
 
@@ -93,7 +88,7 @@ def _from_csv(path: Path) -> Rule:
         before = known.setdefault(os.path.realpath(path.parent / given), label)
         if before != label:
             raise UsageError(f"{path} names {given} twice, as {before} and as {label}; leave one of them")
-    return lambda file: known.get(os.path.realpath(_path(file)))
+    return lambda file: known.get(os.path.realpath(file.absolute))
 
 
 def _rows(path: Path) -> list[list[str]]:

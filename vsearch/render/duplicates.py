@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vsearch import durable
-from vsearch.records import DuplicateGroup, DuplicateMember, DuplicatePhoto
+from vsearch.duplicates.records import DuplicateGroup, DuplicateMember, DuplicatePhoto
 from vsearch.render.html import data_url, environment, file_url
 from vsearch.render.text import printable, shortened, size_text
 

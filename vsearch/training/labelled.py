@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vsearch import __version__, durable, files, sources
+from vsearch import __version__, durable, sources
 from vsearch.catalog import Catalog, VectorRow
 from vsearch.components import PrincipalComponents
 from vsearch.directory import IndexDirectory
@@ -188,7 +188,7 @@ def _base(request: HeadRequest) -> tuple[Bundle, _Known | None]:
     with Catalog(directory.catalog_file, directory.roots(settings), read_only=True) as catalog:
         rows = {row.photo_id: row for row in catalog.matching("TRUE", ())}
         known = {
-            files.absolute(photo.file.root, photo.file.path): (photo.file, rows[photo.id], photo.sha256)
+            photo.file.absolute: (photo.file, rows[photo.id], photo.sha256)
             for photo in catalog.photos("ready")
             if photo.id in rows
         }
@@ -204,7 +204,7 @@ def _labelled(request: HeadRequest, known: _Known | None) -> list[_Labelled]:
         found = [file for file, _, _ in stored.values()]
     made = []
     for file, label in labels.labelled(found, request.labels):
-        before = stored.get(files.absolute(file.root, file.path))
+        before = stored.get(file.absolute)
         fresh = before and (before[0].size, before[0].mtime_ns) == (file.size, file.mtime_ns)
         row, sha256 = before[1:] if before and fresh else (None, None)
         made.append(_Labelled(file, label, row, sha256))

@@ -169,7 +169,7 @@ class _Reading:
 
 
 def _read(file: FileStat, size: int) -> _Reading:
-    path = files.absolute(file.root, file.path)
+    path = file.absolute
     try:
         files.check_format(path)
         data = files.read(path)
@@ -215,7 +215,7 @@ class _Ledger:
 
 
 def _key(file: FileStat) -> tuple[str, int, int]:
-    return files.absolute(file.root, file.path), file.size, file.mtime_ns
+    return file.absolute, file.size, file.mtime_ns
 
 
 class _Writer:
@@ -233,7 +233,7 @@ class _Writer:
         assert reading.pixels is not None
         if self._segment is None:
             self._segment = SegmentWriter(self._ledger.next_segment(), "pixels")
-        facts = json.dumps({"path": files.absolute(reading.file.root, reading.file.path)})
+        facts = json.dumps({"path": reading.file.absolute})
         self._segment.append(reading.pixels[np.newaxis], [len(self._staged)], [reading.sha256], [facts])
         self._staged.append(reading.file)
         if len(self._staged) >= self._limit:

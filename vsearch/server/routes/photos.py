@@ -128,7 +128,7 @@ def _photo(index: Index, photo_id: str) -> Photo:
 
 def _unchanged(photo: Photo, photo_id: str) -> os.stat_result:
     """The stat of the photo's file, which is the one that was indexed."""
-    path = files.absolute(photo.file.root, photo.file.path)
+    path = photo.file.absolute
     try:
         status = os.stat(path)
     except OSError:
