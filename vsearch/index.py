@@ -230,6 +230,7 @@ class Index(Browsable, TidyIndex):
         """What :meth:`sync` would do now; nothing is changed, and no lock is needed."""
         from vsearch.sync import Sync
 
+        self._reload()  # another process may have added a folder since
         with self._open_catalog(read_only=True) as catalog:
             index = Writable(self._directory, self._settings, catalog, self._encoder())
             yield from Sync(index, prune=prune, retry_failed=retry_failed).plan()

@@ -81,13 +81,19 @@ class OpenIndex:
 
     @contextmanager
     def _writing(self) -> Iterator[Writable]:
+        """The index open for writing, under the writer's lock, as it is now and not as it was opened.
+
+        However the block ends, what is open for reading is closed: it may be of before.
+        """
         with self._directory.writing():
             self._reload()
             remove_superseded(self._directory, self._settings)
-            with self._open_catalog(read_only=False) as catalog:
-                yield Writable(self._directory, self._settings, catalog, self._encoder())
-            self._settings = self._directory.settings()
-        self.close()
+            try:
+                with self._open_catalog(read_only=False) as catalog:
+                    yield Writable(self._directory, self._settings, catalog, self._encoder())
+            finally:
+                self.close()
+        self._reload()
 
     def is_busy(self) -> bool:
         """Whether another process is writing."""

@@ -114,23 +114,32 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
     """
     tally = Tally()
     sweep(index.directory, index.catalog)
-    ids: dict[int, None] = {}
-    leaving: set[str] = set()
-    walked = index.directory.walked(index.settings)
-    for path in paths:
-        refuse_no_path(path)
-        found = dict.fromkeys(_ids_at(index.catalog, os.fspath(path)))
-        roots = {root for root in walked if any(map(Path(root).is_relative_to, files.places(path)))}
-        if not (found or roots):
-            raise UsageError(f"{os.fspath(path)}: the index has no photo there; see `vsearch status`")
-        ids.update(found)
-        leaving |= roots
-    _walk_no_more(index, leaving)
+    found = [_named(index, path) for path in paths]  # all of them, before anything is changed
+    ids = {photo_id for each in found for photo_id in each.ids}
+    _walk_no_more(index, {root for each in found for root in each.roots})
     with index.catalog.change() as change:
         change.remove(ids)
     tally.counts["removed"] = len(ids)
     finish(index)
     return tally.report()
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What the index has at, and below, a path: ids of photos, and roots that are walked."""
+
+    ids: frozenset[int]
+    roots: frozenset[str]
+
+
+def _named(index: Writable, path: str | os.PathLike[str]) -> _Named:
+    refuse_no_path(path)
+    places, walked = files.places(path), index.directory.walked(index.settings)
+    ids = frozenset(_ids_at(index.catalog, os.fspath(path)))
+    roots = frozenset(root for root in walked if any(map(Path(root).is_relative_to, places)))
+    if not (ids or roots):
+        raise UsageError(f"{os.fspath(path)}: the index has no photo there; see `vsearch status`")
+    return _Named(ids, roots)
 
 
 def _walk_no_more(index: Writable, leaving: set[str]) -> None:
