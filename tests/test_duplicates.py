@@ -99,7 +99,7 @@ def test_a_row_that_lost_a_neighbour_is_asked_again() -> None:
     digests = np.array([bytes([n]) * 32 for n in range(3)], "V32")
     known = comparisons.nothing("f", np.eye(2, dtype=np.float32), 1).moved_to(digests)
     rows, scores = np.array([[1], [0], [1]], np.int32), np.ones((3, 1), np.float32)
-    known = replace(known, nearest=neighbours.Nearest(rows, scores))
+    known = replace(known, nearest=neighbours.NeighbourTable(rows, scores))
     assert known.moved_to(digests).nearest.rows.tolist() == rows.tolist()
     left = known.moved_to(digests[[0, 2]])
     assert left.nearest.rows.tolist() == [[comparisons.UNKNOWN], [comparisons.UNKNOWN]]

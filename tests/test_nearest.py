@@ -18,7 +18,7 @@ from vsearch.nearest import Only, Scan, Slices
 from vsearch.published import generations_of
 from vsearch.question import Asked, Weighted
 from vsearch.records import Location, Metric
-from vsearch.search import Wanted
+from vsearch.search import AnswerOptions
 from vsearch.segments import SegmentWriter
 
 
@@ -118,7 +118,11 @@ def test_slices_and_scan_give_the_same_matches(
     index.add(photos, album.write(photos.parent / "more" / "one.png", 31))
     index.remove(photos / "day0" / "photo002.png")
     queries = [*sorted(photos.glob("*/*.jpg")), photos / "day0" / "photo004.png", album.picture(99)]
-    pools = [Wanted(5), Wanted(None), Wanted(3, condition=index.condition("format = jpeg"))]
+    pools = [
+        AnswerOptions(5),
+        AnswerOptions(None),
+        AnswerOptions(3, condition=index.condition("format = jpeg")),
+    ]
     asked = [(Asked((Weighted(query),)), wanted) for query in queries for wanted in pools]
     scanned = [index.answer(question, wanted) for question, wanted in asked]
     index.close()

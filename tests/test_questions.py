@@ -21,7 +21,7 @@ from vsearch import calibration, ranking, search
 from vsearch.encoders import Encoder
 from vsearch.errors import EncoderError, UsageError
 from vsearch.question import Asked, Weighted, box_of
-from vsearch.search import Wanted
+from vsearch.search import AnswerOptions
 
 
 def test_a_mean_of_pictures_finds_both(index: vsearch.Index) -> None:
@@ -191,7 +191,7 @@ def test_many_questions_are_answered_as_one_by_one(
         album.picture(n % 7).rotate(n // 7).save(path)
     paths[3].write_text("no picture")
     paths[10] = next(photos.rglob("photo001.*"))  # known by its bytes
-    found = list(index.answers(((str(path), str(path)) for path in paths), search.Wanted(k)))
+    found = list(index.answers(((str(path), str(path)) for path in paths), search.AnswerOptions(k)))
     assert [result.query for result in found] == [str(path) for path in paths]
     assert [n for n, result in enumerate(found) if result.failure] == [3]
     for path, result in zip(paths, found, strict=True):
@@ -212,7 +212,7 @@ def test_a_picture_whose_vector_is_not_finite_is_passed_over(
     Image.new("RGB", (64, 64)).save(black)
     album.picture(0).rotate(90).save(new)
     paths = [str(path) for path in (black, new, known, black, new)]
-    found = list(index.answers([(path, path) for path in paths], search.Wanted(2)))
+    found = list(index.answers([(path, path) for path in paths], search.AnswerOptions(2)))
     assert [result.failure is None for result in found] == [False, True, True, False, True]
     assert found[1].matches and found[1].matches == found[4].matches == tuple(index.query(new, k=2))
     assert f"{black}: the encoder gave numbers that are not finite" in str(found[0].failure)
@@ -361,14 +361,16 @@ def test_a_path_may_be_bytes_within(index: vsearch.Index, photos: Path) -> None:
 def test_an_answer_says_whether_there_may_be_more(index: vsearch.Index, photos: Path) -> None:
     asked = Asked((Weighted(photos / "day0/photo000.png"),))
     for k, more in ((3, True), (11, True), (12, False), (None, False)):
-        assert index.answer(asked, Wanted(k)).more is more
+        assert index.answer(asked, AnswerOptions(k)).more is more
     condition = index.condition("format = jpeg")
-    (count,) = {len(index.answer(asked, Wanted(None, condition=condition)).matches)}
-    assert index.answer(asked, Wanted(count - 1, condition=condition)).more
-    assert not index.answer(asked, Wanted(count, condition=condition)).more
-    second = index.answer(asked, Wanted(2)).matches[1].score
-    assert index.answer(asked, Wanted(2, min_score=second - 1e-6)).more
-    assert not index.answer(asked, Wanted(2, min_score=second + 1e-6)).more  # scores fall with the rank
+    (count,) = {len(index.answer(asked, AnswerOptions(None, condition=condition)).matches)}
+    assert index.answer(asked, AnswerOptions(count - 1, condition=condition)).more
+    assert not index.answer(asked, AnswerOptions(count, condition=condition)).more
+    second = index.answer(asked, AnswerOptions(2)).matches[1].score
+    assert index.answer(asked, AnswerOptions(2, min_score=second - 1e-6)).more
+    assert not index.answer(
+        asked, AnswerOptions(2, min_score=second + 1e-6)
+    ).more  # scores fall with the rank
 
 
 def test_what_is_related_may_be_behind_what_is_not(toy_encoder: Path, tmp_path: Path) -> None:
@@ -377,11 +379,11 @@ def test_what_is_related_may_be_behind_what_is_not(toy_encoder: Path, tmp_path: 
     with vsearch.Index.create(tmp_path / "i", encoder=toy_encoder) as index:
         index.add(tmp_path / "photos")
         asked = Asked((Weighted(tmp_path / "photos/day0/photo000.png"),))
-        passing = {m.id for m in index.answer(asked, Wanted(None, min_match=0.5)).matches}
-        found, k = index.answer(asked, Wanted(1, min_match=0.5)), 1
+        passing = {m.id for m in index.answer(asked, AnswerOptions(None, min_match=0.5)).matches}
+        found, k = index.answer(asked, AnswerOptions(1, min_match=0.5)), 1
         while found.more:
             k += 20
-            found = index.answer(asked, Wanted(k, min_match=0.5))
+            found = index.answer(asked, AnswerOptions(k, min_match=0.5))
     assert len(passing) < 250 and k < 260
     assert {m.id for m in found.matches} == passing
 

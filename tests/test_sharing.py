@@ -8,7 +8,7 @@ from pathlib import Path
 
 import vsearch
 from tests.conftest import ROOT
-from vsearch.search import Wanted
+from vsearch.search import AnswerOptions
 
 # In a process of its own: where threads closed what others read, it ended with a segmentation fault.
 THREADS = """
@@ -48,7 +48,7 @@ def test_threads_ask_while_one_writes(index: vsearch.Index, photos: Path) -> Non
 
 def test_answers_go_on_whatever_becomes_of_the_index(index: vsearch.Index, photos: Path) -> None:
     picture, other = photos / "day0/photo000.png", vsearch.Index.open(index.path)
-    found = index.answers(((str(n), str(picture)) for n in range(60)), Wanted(2))
+    found = index.answers(((str(n), str(picture)) for n in range(60)), AnswerOptions(2))
     scores = [[match.score for match in next(found).matches]]
     other.remove(photos / "day0/photo004.png")
     index.query(picture)

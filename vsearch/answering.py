@@ -15,12 +15,12 @@ from vsearch.directory import IndexDirectory
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, PhotoError, UsageError
 from vsearch.filters import Condition, Day
 from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
-from vsearch.nearest import ONCE_BYTES, SCAN_BYTES, Graph, Nearest, Scan, Slices
+from vsearch.nearest import ONCE_BYTES, SCAN_BYTES, Graph, Scan, Slices, VectorSearch
 from vsearch.opened import OpenIndex
 from vsearch.published import generations_of
 from vsearch.question import Asked, Asker, Crop, Picture, Question, several, weighted
 from vsearch.records import Answer, Match, Photo, Result
-from vsearch.search import Searcher, Wanted
+from vsearch.search import AnswerOptions, Searcher
 from vsearch.segmentrows import StoredRows
 from vsearch.variants.kinds import Seen
 
@@ -37,7 +37,7 @@ class Answering(OpenIndex):
     def __init__(self, directory: IndexDirectory, device: str = "auto") -> None:
         super().__init__(directory, device)
         self._searcher: Searcher | None = None
-        self._nearest: Nearest | None = None
+        self._nearest: VectorSearch | None = None
         self._followed: object = None
         self._rows = StoredRows(directory)
         self._rows_of: int | None = None
@@ -107,14 +107,14 @@ class Answering(OpenIndex):
             crop=crop,
         )
         condition = self.condition(where, under=under, since=since, until=until)
-        wanted = Wanted(k, expand, condition, min_score, min_match)
+        wanted = AnswerOptions(k, expand, condition, min_score, min_match)
         return list(self.answer(asked, wanted).matches)
 
-    def answer(self, asked: Asked, wanted: Wanted, *, once: bool = False) -> Answer:
+    def answer(self, asked: Asked, wanted: AnswerOptions, *, once: bool = False) -> Answer:
         """What :meth:`query` returns, and why it is little; ``once`` if no other question follows."""
         return self._patiently(lambda: self._follow(once=once).answer(self._asker().ask(asked), wanted))
 
-    def answers(self, pictures: Iterable[tuple[str, Picture]], wanted: Wanted) -> Iterator[Result]:
+    def answers(self, pictures: Iterable[tuple[str, Picture]], wanted: AnswerOptions) -> Iterator[Result]:
         """Answer many queries, in order: batches of them run side by side on all cores.
 
         Args:
@@ -213,7 +213,7 @@ class Answering(OpenIndex):
         if self._searcher is not None:
             self.close()
 
-    def _searcher_with(self, nearest: Nearest, covered: int) -> Searcher:
+    def _searcher_with(self, nearest: VectorSearch, covered: int) -> Searcher:
         self._nearest = nearest
         rows, catalog = self._stored(), self._reading()
         return Searcher(self._directory, self._settings, catalog, nearest, covered, rows, self._seen)

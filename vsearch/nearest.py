@@ -39,7 +39,7 @@ _BREADTH = HnswParameters().ef_search
 _OVERFETCH = 3
 
 
-class Nearest(ABC):
+class VectorSearch(ABC):
     """Finds candidates and their vectors."""
 
     @abstractmethod
@@ -77,7 +77,7 @@ class Only:
         return np.isin(ids, self.ids, assume_unique=True)
 
 
-class Scan(Nearest):
+class Scan(VectorSearch):
     """All vectors in memory, compared one by one: exact.
 
     Args:
@@ -105,7 +105,7 @@ class Scan(Nearest):
     def nearest_each(
         self, vectors: Vectors, k: int, only: Only | None = None, *, pool: int = 0
     ) -> list[Neighbours]:
-        """See :class:`Nearest`."""
+        """See :class:`VectorSearch`."""
         k = max(k, pool)
         near = vectors @ self._vectors.T
         if self._squares is not None:
@@ -127,7 +127,7 @@ class Scan(Nearest):
         self._squares = None
 
 
-class Slices(Nearest):
+class Slices(VectorSearch):
     """All vectors, read anew for each call, a slice at a time: exact, in bounded memory.
 
     One question is answered sooner than Chroma could be imported and its graph read.
@@ -147,7 +147,7 @@ class Slices(Nearest):
     def nearest_each(
         self, vectors: Vectors, k: int, only: Only | None = None, *, pool: int = 0
     ) -> list[Neighbours]:
-        """See :class:`Nearest`."""
+        """See :class:`VectorSearch`."""
         k = max(k, pool)
         nothing = Neighbours(np.empty(0, np.int64), np.empty((0, vectors.shape[1]), np.float32))
         found = [nothing] * len(vectors)
@@ -173,7 +173,7 @@ class Slices(Nearest):
         return (Scan.of(self._directory, rows, self._metric) for rows in batched(only.rows, self._rows))
 
 
-class Graph(Nearest):
+class Graph(VectorSearch):
     """The collection's HNSW graph: approximate, for any number of photos.
 
     Args:
@@ -193,7 +193,7 @@ class Graph(Nearest):
     def nearest_each(
         self, vectors: Vectors, k: int, only: Only | None = None, *, pool: int = 0
     ) -> list[Neighbours]:
-        """See :class:`Nearest`."""
+        """See :class:`VectorSearch`."""
         wanted = max(_fetched(k), pool)
         if only is None:
             return self._ask(vectors, wanted, None)

@@ -84,7 +84,7 @@ class ProcessReaders:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._processes = wanted()
+        self._processes = process_count()
 
     def __call__(self, reader: Reader, jobs: Iterable[Job]) -> Generator[Reading, None, None]:
         """Readings in the order of the jobs, never far ahead of the consumer."""
@@ -105,7 +105,7 @@ class ProcessReaders:
                 yield from readings
 
 
-def wanted() -> int:
+def process_count() -> int:
     """How many processes read photos: ``VSEARCH_PROCESSES``, or what suits this machine; 1 for threads.
 
     Raises:

@@ -16,7 +16,7 @@ from vsearch.collection import Neighbours
 from vsearch.directory import IndexDirectory
 from vsearch.errors import IndexDamaged, UsageError
 from vsearch.filters import Condition
-from vsearch.nearest import Nearest, Only, read_vectors
+from vsearch.nearest import Only, VectorSearch, read_vectors
 from vsearch.question import Question
 from vsearch.ranking import RANKINGS, cosine, nearness, normalised, refined, refined_together, scores_by
 from vsearch.records import Answer, Match, Photo
@@ -38,7 +38,7 @@ _ALWAYS_COMPARED = 3  # of a query's plain nearest, whether they are variants
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AnswerOptions:
     """Which answers are wanted, and how they are ranked.
 
     Attributes:
@@ -101,7 +101,7 @@ class Searcher:
         directory: IndexDirectory,
         settings: Settings,
         catalog: Catalog,
-        nearest: Nearest,
+        nearest: VectorSearch,
         covered: int,
         rows: StoredRows,
         seen: Seen,
@@ -117,7 +117,7 @@ class Searcher:
         self._rows = rows
         self._kinds = Kinds(rows.thumbnails.thumbnail, seen)
 
-    def answer(self, question: Question, wanted: Wanted) -> Answer:
+    def answer(self, question: Question, wanted: AnswerOptions) -> Answer:
         """The best matches, best first; photos with the bytes of a single query picture before all others.
 
         Raises:
@@ -125,7 +125,7 @@ class Searcher:
         """
         return self.answers([question], wanted)[0]
 
-    def answers(self, questions: Sequence[Question], wanted: Wanted) -> list[Answer]:
+    def answers(self, questions: Sequence[Question], wanted: AnswerOptions) -> list[Answer]:
         """:meth:`answer` for each of ``questions``, in less time than one by one."""
         _check(wanted)
         if not questions:
@@ -146,7 +146,9 @@ class Searcher:
             found += [replace(answer, more=answer.more and k < count) for answer in answers]
         return found
 
-    def _answer(self, question: Question, pool: _Pool, k: int, wanted: Wanted, only: Only | None) -> Answer:
+    def _answer(
+        self, question: Question, pool: _Pool, k: int, wanted: AnswerOptions, only: Only | None
+    ) -> Answer:
         more = True
         matches = self._matches(question, pool, k, wanted.refine, only)
         if wanted.min_match is not None:
@@ -297,7 +299,7 @@ def _pool_size(dimension: int) -> int:
     return min(_POOL, max(_SMALLEST_POOL, _POOL_BYTES // (4 * dimension)))
 
 
-def _check(wanted: Wanted) -> None:
+def _check(wanted: AnswerOptions) -> None:
     if wanted.k is not None and not (isinstance(wanted.k, Integral) and wanted.k >= 1):
         raise UsageError(f"k must be at least 1, and a whole number; received {wanted.k!r}")
     if not _lies(wanted.min_score, -1):
@@ -311,7 +313,7 @@ def _lies(given: float | None, least: float) -> bool:
     return given is None or (isinstance(given, Real) and least <= given <= 1)
 
 
-def _kept(matches: Sequence[Match], wanted: Wanted) -> Answer:
+def _kept(matches: Sequence[Match], wanted: AnswerOptions) -> Answer:
     """The matches that reach the thresholds; a note says what was left out."""
     kept = [m for m in matches if wanted.min_score is None or m.score >= wanted.min_score]
     if wanted.min_match is not None:

@@ -40,9 +40,9 @@ class TidyIndex(OpenIndex):
         Raises:
             UsageError: an unknown kind or rule, or no photo of the index within that folder.
         """
-        from vsearch.duplicates.actions import Wanted
+        from vsearch.duplicates.actions import GroupOptions
 
-        return self.tidying().groups(Wanted(kinds, within, keep, sharpness))
+        return self.tidying().groups(GroupOptions(kinds, within, keep, sharpness))
 
     def tidying(self) -> Duplicates:
         """What can be decided about duplicates, and done with them: decisions, moves, links, undo."""

@@ -24,7 +24,7 @@ from vsearch.encoders import Encoder, resolve
 from vsearch.encoders.architectures import ARCHITECTURES, Architecture, build, load_weights
 from vsearch.errors import EncoderError, UsageError, VersionMismatch
 from vsearch.images import read_pixels
-from vsearch.training import Epoch, Options, Outcome, Progress, Request, Trained, VectorKind, programs, train
+from vsearch.training import Callbacks, Epoch, Options, Outcome, Request, Trained, VectorKind, programs, train
 from vsearch.training.batches import split
 from vsearch.training.checkpoints import Checkpoint
 from vsearch.training.devices import import_keras
@@ -160,7 +160,7 @@ def test_vectors_come_out_as_asked(photos: Path, tmp_path: Path, vector: str, di
 
 def test_staged_photos_are_read_once(photos: Path, tmp_path: Path) -> None:
     seen: list[int] = []
-    progress = Progress(on_photo=lambda done, total: seen.append(done))
+    progress = Callbacks(on_photo=lambda done, total: seen.append(done))
     train(request(photos, tmp_path, options=replace(OPTIONS, epochs=1)), progress)
     assert len(seen) == 32
     again = request(photos, tmp_path, options=replace(OPTIONS, epochs=1), output=tmp_path / "other.encoder")
@@ -201,12 +201,12 @@ def test_an_index_without_pixels_says_so(trained: Trained, photos: Path, tmp_pat
         train(request(photos, tmp_path, photos=(), index=index.path, exclude=["day0"]))
 
 
-def interrupted_after(number: int) -> Progress:
+def interrupted_after(number: int) -> Callbacks:
     def stop(step: Step) -> None:
         if step.epoch > number:
             raise KeyboardInterrupt
 
-    return Progress(listener=Listener(on_step=stop))
+    return Callbacks(listener=Listener(on_step=stop))
 
 
 def test_ctrl_c_keeps_the_best_and_resume_equals_a_run_in_one_go(photos: Path, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_compiling_is_told_and_comes_before_the_epochs(
 
     monkeypatch.setattr(Program, "compile", compile_too)
     monkeypatch.setattr(programs, "_PAYS", 1)
-    progress = Progress(listener=Listener(lambda: told.append("told"), lambda step: told.append("step")))
+    progress = Callbacks(listener=Listener(lambda: told.append("told"), lambda step: told.append("step")))
     train(request(photos, tmp_path, options=replace(OPTIONS, epochs=1)), progress)
     assert told == ["told", "compiles {4}", "compiles {4}", *6 * ["step"]]
 

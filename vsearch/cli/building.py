@@ -105,7 +105,7 @@ def build_index(
     from vsearch.index import Index
 
     if ray is None:
-        processes.wanted()  # like the cluster below, before an index is made in vain
+        processes.process_count()  # like the cluster below, before an index is made in vain
     place = index or _default_place(photos)
     if exists := Index.exists(place):
         print(f"{place} is an index already; going on with it", file=sys.stderr)

@@ -18,7 +18,7 @@ from vsearch.errors import UsageError
 if TYPE_CHECKING:
     from vsearch.index import Index
     from vsearch.question import Asked, Picture
-    from vsearch.search import Wanted
+    from vsearch.search import AnswerOptions
 
 _WEIGHTED = re.compile(r"(\d+(?:\.\d*)?|\.\d+):(.+)", re.DOTALL)
 Filter = Annotated[
@@ -104,7 +104,7 @@ def query(
       vsearch query --from list.txt --json > answers.jsonl
     """
     from vsearch.index import Index
-    from vsearch.search import Wanted
+    from vsearch.search import AnswerOptions
 
     if text is None and text_weight != 1.0 and bulk is None:
         raise UsageError("--text-weight goes with --text")
@@ -112,7 +112,7 @@ def query(
     check_output(output)
     with Index.open(index, device=device) as opened:
         condition = opened.condition(where, under=under, since=since, until=until)
-        wanted = Wanted(_count(k), expand, condition, min_score, min_match)
+        wanted = AnswerOptions(_count(k), expand, condition, min_score, min_match)
         filters = named_filters(
             where, under=under, since=since, until=until, min_score=min_score, min_match=min_match
         )
@@ -192,7 +192,7 @@ def _count(text: str) -> int | None:
         raise UsageError(f"k must be a whole number or all; received {text!r}") from None
 
 
-def _many(index: Index, source: Path, wanted: Wanted) -> None:
+def _many(index: Index, source: Path, wanted: AnswerOptions) -> None:
     """Answer a query for each line; pictures that cannot be read are told of and passed over."""
     from vsearch.render.text import match_json, printable
 

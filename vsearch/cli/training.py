@@ -17,7 +17,7 @@ from vsearch.cli.options import DeviceOption, JsonOption
 from vsearch.errors import UsageError
 
 if TYPE_CHECKING:
-    from vsearch.training import Progress, Request, Trained
+    from vsearch.training import Callbacks, Request, Trained
     from vsearch.training.labelled import HeadTrained
     from vsearch.training.loop import Step
     from vsearch.training.records import Epoch
@@ -188,15 +188,15 @@ def _train_head(
 ) -> HeadTrained:
     from vsearch.cli.progress import progress_bar
     from vsearch.cli.skipping import print_left_out
-    from vsearch.training.labelled import HeadProgress, HeadRequest, train_head
-    from vsearch.updates import Progress as Count
+    from vsearch.training.labelled import HeadCallbacks, HeadRequest, train_head
+    from vsearch.updates import Progress
 
     request = HeadRequest(
         labels, output or Path("head.encoder"), tuple(photos), encoder, index, tuple(exclude), seed, device
     )
     with progress_bar("encoding") as show:
-        progress = HeadProgress(
-            on_photo=lambda done, total: show(Count(done, total, done, 0)), on_skipped=print_left_out
+        progress = HeadCallbacks(
+            on_photo=lambda done, total: show(Progress(done, total, done, 0)), on_skipped=print_left_out
         )
         return train_head(request, progress)
 
@@ -242,12 +242,12 @@ def run(request: Request) -> Trained:
 
 
 @contextmanager
-def _shown(request: Request) -> Iterator[Progress]:
+def _shown(request: Request) -> Iterator[Callbacks]:
     from vsearch.cli.progress import progress_bar
     from vsearch.cli.skipping import print_left_out
-    from vsearch.training import Progress
+    from vsearch.training import Callbacks
     from vsearch.training.loop import Listener
-    from vsearch.updates import Progress as Count
+    from vsearch.updates import Progress
 
     seconds: list[float] = []
 
@@ -255,7 +255,7 @@ def _shown(request: Request) -> Iterator[Progress]:
 
         def show_step(step: Step) -> None:
             done = (step.epoch - 1) * step.total + step.done
-            trained(Count(done, step.epochs * step.total, done, 0))
+            trained(Progress(done, step.epochs * step.total, done, 0))
 
         def show_epoch(epoch: Epoch) -> None:
             seconds.append(epoch.seconds)
@@ -269,8 +269,8 @@ def _shown(request: Request) -> Iterator[Progress]:
         def show_compiling() -> None:
             print("compiling the steps, which takes a minute or more", file=sys.stderr)
 
-        yield Progress(
-            on_photo=lambda done, total: staged(Count(done, total, done, 0)),
+        yield Callbacks(
+            on_photo=lambda done, total: staged(Progress(done, total, done, 0)),
             on_skipped=print_left_out,
             listener=Listener(show_compiling, show_step, show_epoch),
         )

@@ -31,7 +31,7 @@ MOVED_KINDS: tuple[Relation, ...] = ("identical", "altered")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class GroupOptions:
     """Which groups are wanted.
 
     Attributes:
@@ -73,7 +73,7 @@ class Duplicates:
 
     # -- groups ----------------------------------------------------------------------------------
 
-    def groups(self, wanted: Wanted) -> list[DuplicateGroup]:
+    def groups(self, wanted: GroupOptions) -> list[DuplicateGroup]:
         """Groups of duplicates, by the path of their representative.
 
         Raises:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch import durable
-from vsearch.duplicates.neighbours import Nearest
+from vsearch.duplicates.neighbours import NeighbourTable
 from vsearch.duplicates.proposals import Edges
 
 VERSION = 4
@@ -51,7 +51,7 @@ class Comparisons:
     basis: npt.NDArray[np.float32]
     digests: Digests
     edges: Edges
-    nearest: Nearest
+    nearest: NeighbourTable
     verdicts: Verdicts
 
     def moved_to(self, digests: Digests) -> Comparisons:
@@ -72,14 +72,14 @@ class Comparisons:
             Verdicts(v[verdicts], w[verdicts], self.verdicts.code[verdicts], self.verdicts.region[verdicts]),
         )
 
-    def _moved_nearest(self, place: Numbers, count: int) -> Nearest:
+    def _moved_nearest(self, place: Numbers, count: int) -> NeighbourTable:
         old = self.nearest
         k = old.rows.shape[1]
         moved = np.where(old.rows >= 0, place[old.rows], -1)
         whole = (place >= 0) & ~((old.rows >= 0) & (moved < 0)).any(axis=1)
         rows, scores = np.full((count, k), UNKNOWN, np.int32), np.zeros((count, k), np.float32)
         rows[place[whole]], scores[place[whole]] = moved[whole], old.scores[whole]
-        return Nearest(rows, scores)
+        return NeighbourTable(rows, scores)
 
 
 #: In ``nearest.rows``: this row has not been asked.
@@ -94,7 +94,7 @@ def nothing(fingerprint: str, basis: npt.NDArray[np.float32], k: int) -> Compari
         basis,
         np.zeros(0, "V32"),
         Edges(none, none, codes),
-        Nearest(np.zeros((0, k), np.int32), np.zeros((0, k), np.float32)),
+        NeighbourTable(np.zeros((0, k), np.int32), np.zeros((0, k), np.float32)),
         Verdicts(none, none, codes, np.zeros((0, 4), np.float64)),
     )
 
@@ -110,7 +110,7 @@ def load(path: Path, fingerprint: str, k: int) -> Comparisons | None:
                 saved["basis"],
                 np.ascontiguousarray(saved["digests"]).view("V32").reshape(-1),
                 Edges(*(saved[f"edge_{name}"] for name in ("a", "b", "distance"))),
-                Nearest(saved["nearest_rows"], saved["nearest_scores"]),
+                NeighbourTable(saved["nearest_rows"], saved["nearest_scores"]),
                 Verdicts(*(saved[f"verdict_{name}"] for name in ("a", "b", "code", "region"))),
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -15,7 +15,7 @@ from vsearch.catalog import Catalog
 from vsearch.directory import IndexDirectory
 from vsearch.duplicates import comparisons, neighbours, photoset, proposals
 from vsearch.duplicates.comparisons import UNKNOWN, Comparisons, Verdicts
-from vsearch.duplicates.neighbours import Nearest
+from vsearch.duplicates.neighbours import NeighbourTable
 from vsearch.duplicates.proposals import Adjacency, Edges, HashClasses, HashProposals, Stars
 from vsearch.errors import StorageError
 from vsearch.records import Location, Region, Relation
@@ -138,7 +138,7 @@ class Finder:
     def _classes(self) -> HashClasses:
         return proposals.hash_classes(self.photos.hashed.take(self._hashed_rows()))
 
-    def _nearest(self, known: Comparisons, unasked: npt.NDArray[np.bool_]) -> Nearest:
+    def _nearest(self, known: Comparisons, unasked: npt.NDArray[np.bool_]) -> NeighbourTable:
         vectors = photoset.projected(self.photos, self._vectors, known.basis)
         everything, ask = np.arange(len(self.photos)), np.flatnonzero(unasked)
         fresh = neighbours.nearest(vectors, ask, everything, NEAREST, SCORE_FLOOR)
@@ -147,9 +147,9 @@ class Finder:
         rest = np.flatnonzero(~unasked)
         if len(rest):
             among_new = neighbours.nearest(vectors, rest, ask, NEAREST, SCORE_FLOOR)
-            better = neighbours.merged(Nearest(rows[rest], scores[rest]), among_new)
+            better = neighbours.merged(NeighbourTable(rows[rest], scores[rest]), among_new)
             rows[rest], scores[rest] = better.rows, better.scores
-        return Nearest(rows, scores)
+        return NeighbourTable(rows, scores)
 
     def _hash_proposals(self, known: Comparisons) -> HashProposals:
         classes, hashed = self._classes(), self._hashed_rows()

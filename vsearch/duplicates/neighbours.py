@@ -23,7 +23,7 @@ _COLUMNS = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Nearest:
+class NeighbourTable:
     """The nearest of each query: rows int32 [Q, k], -1 where there are fewer, and scores float32 [Q, k]."""
 
     rows: Numbers
@@ -38,7 +38,7 @@ def basis(sample: Vectors, dimensions: int = DIMENSIONS) -> Vectors:
     return np.ascontiguousarray(directions[:dimensions].T, dtype=np.float32)
 
 
-def nearest(vectors: Vectors, queries: Rows, among: Rows, k: int, floor: float) -> Nearest:
+def nearest(vectors: Vectors, queries: Rows, among: Rows, k: int, floor: float) -> NeighbourTable:
     """The ``k`` nearest by cosine of some rows among others, themselves aside.
 
     Args:
@@ -50,7 +50,7 @@ def nearest(vectors: Vectors, queries: Rows, among: Rows, k: int, floor: float) 
     >>> found.rows.tolist()
     [[1], [0], [-1]]
     """
-    found = Nearest(np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32))
+    found = NeighbourTable(np.full((len(queries), k), -1, np.int32), np.zeros((len(queries), k), np.float32))
     # The k-th best of a part bounds the k-th best of all from below: with it, hardly more than
     # k * (all / part) scores of a row pass, and only those are sorted.
     part = among[:: -(-len(among) // _COLUMNS)] if len(among) > _COLUMNS else among[:0]
@@ -65,11 +65,11 @@ def nearest(vectors: Vectors, queries: Rows, among: Rows, k: int, floor: float) 
     return found
 
 
-def merged(a: Nearest, b: Nearest) -> Nearest:
+def merged(a: NeighbourTable, b: NeighbourTable) -> NeighbourTable:
     """The best of two lists for the same queries."""
     rows, scores = np.concatenate([a.rows, b.rows], axis=1), np.concatenate([a.scores, b.scores], axis=1)
     order = np.argsort(np.where(rows < 0, np.inf, -scores), axis=1, kind="stable")[:, : a.rows.shape[1]]
-    return Nearest(np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1))
+    return NeighbourTable(np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1))
 
 
 def _scores(vectors: Vectors, queries: Rows, others: Rows) -> Vectors:
@@ -93,7 +93,9 @@ def _passing(
         yield places, others[columns], scores.ravel()[flat]
 
 
-def _keep_best(found: Nearest, start: int, places: Rows, rows: Rows, scores: Vectors, *, k: int) -> None:
+def _keep_best(
+    found: NeighbourTable, start: int, places: Rows, rows: Rows, scores: Vectors, *, k: int
+) -> None:
     order = np.lexsort((rows, -scores, places))
     places, rows, scores = places[order], rows[order], scores[order]
     rank = np.arange(len(places)) - np.searchsorted(places, places)

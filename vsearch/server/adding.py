@@ -38,7 +38,7 @@ class Adding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Saved:
     paths: Sequence[Path]
     added: Future[None]
 
@@ -54,7 +54,7 @@ class Adder:
     def __init__(self, index: Index, max_megapixels: float) -> None:
         self._index = index
         self._max_megapixels = max_megapixels
-        self._queue: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Saved | None] = queue.SimpleQueue()
         self._waiting = 0
         self._progress: Progress | None = None
         self._busy = False
@@ -104,7 +104,7 @@ class Adder:
         return self._submit(paths)
 
     def _submit(self, paths: Sequence[Path]) -> Future[None]:
-        wanted = _Wanted(paths, Future())
+        wanted = _Saved(paths, Future())
         self._waiting += len(paths)
         self._queue.put(wanted)
         return wanted.added
@@ -120,14 +120,14 @@ class Adder:
                 together.append(following)
             self._add(together)
 
-    def _add(self, together: Sequence[_Wanted]) -> None:
+    def _add(self, together: Sequence[_Saved]) -> None:
         try:
             self._settle(together)
         finally:
             self._waiting -= sum(len(wanted.paths) for wanted in together)
             self._progress = None
 
-    def _settle(self, together: Sequence[_Wanted]) -> None:
+    def _settle(self, together: Sequence[_Saved]) -> None:
         try:
             self._patiently([path for wanted in together for path in wanted.paths])
         except VsearchError as error:

@@ -7,6 +7,6 @@ memory, :mod:`devices` say on what), :mod:`exporting` writes the bundle, with :m
 """
 
 from vsearch.training.records import Epoch, Options, Outcome, Trained, VectorKind
-from vsearch.training.session import Progress, Request, train
+from vsearch.training.session import Callbacks, Request, train
 
-__all__ = ["Epoch", "Options", "Outcome", "Progress", "Request", "Trained", "VectorKind", "train"]
+__all__ = ["Callbacks", "Epoch", "Options", "Outcome", "Request", "Trained", "VectorKind", "train"]

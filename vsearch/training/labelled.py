@@ -100,14 +100,14 @@ class HeadTrained:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadProgress:
+class HeadCallbacks:
     """Callbacks: each photo, and those that cannot be read."""
 
     on_photo: OnPhoto = field(default=lambda done, total: None)
     on_skipped: Callable[[Sequence[Skipped]], None] = field(default=lambda skipped: None)
 
 
-def train_head(request: HeadRequest, progress: HeadProgress | None = None) -> HeadTrained:
+def train_head(request: HeadRequest, progress: HeadCallbacks | None = None) -> HeadTrained:
     """Learn from labels; the bundle then lies at ``request.output``.
 
     Raises:
@@ -116,7 +116,7 @@ def train_head(request: HeadRequest, progress: HeadProgress | None = None) -> He
         EncoderMismatch: the index has another encoder.
         StorageError: ``output`` cannot be written.
     """
-    progress = progress or HeadProgress()
+    progress = progress or HeadCallbacks()
     _check(request)
     base, known = _base(request)
     photos = _labelled(request, known)

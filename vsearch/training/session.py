@@ -53,7 +53,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Callbacks:
     """Callbacks: each photo staged, those that could not be, and what :class:`Listener` tells."""
 
     on_photo: OnPhoto = field(default=lambda done, total: None)
@@ -72,7 +72,7 @@ def architecture_named(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def train(request: Request, progress: Progress | None = None) -> Trained:
+def train(request: Request, progress: Callbacks | None = None) -> Trained:
     """Stage, train, export; the bundle then lies at ``request.output``.
 
     Ctrl-C ends the training after its last finished epoch: the bundle is written with the best weights so
@@ -84,7 +84,7 @@ def train(request: Request, progress: Progress | None = None) -> Trained:
         KeyboardInterrupt: before any epoch was finished.
         StorageError: the disk is full, read-only or failing.
     """
-    progress = progress or Progress()
+    progress = progress or Callbacks()
     device = device_named(request.device)
     _check(request)
     if device == "cuda":
@@ -130,7 +130,7 @@ def _check(request: Request) -> None:
         )
 
 
-def _stage(request: Request, progress: Progress) -> Staged:
+def _stage(request: Request, progress: Callbacks) -> Staged:
     if request.index is not None:
         return staging.kept_pixels(request.index, request.architecture)
     found = sources.found(request.photos, request.exclude)

@@ -13,7 +13,7 @@ from vsearch import images
 from vsearch.errors import PhotoError, UsageError
 from vsearch.index import Index
 from vsearch.question import Asked, Picture, weighted
-from vsearch.search import Wanted
+from vsearch.search import AnswerOptions
 from vsearch.server import pictures as uploaded
 from vsearch.server import schemas
 from vsearch.server.problems import Problem, documented
@@ -97,7 +97,9 @@ async def _answer(asked: schemas.QueryRequest, service: Service) -> Response:
             crop=asked.crop,
         )
         condition = index.condition(asked.where, under=asked.under, since=asked.since, until=asked.until)
-        wanted = Wanted(asked.k + asked.offset, asked.expand, condition, asked.min_score, asked.min_match)
+        wanted = AnswerOptions(
+            asked.k + asked.offset, asked.expand, condition, asked.min_score, asked.min_match
+        )
         best = index.answer(question, wanted)
         return as_json({"matches": best.matches[asked.offset :], "more": best.more})
 
