@@ -197,14 +197,14 @@ def test_how_many(given: str | None, cores: int, expected: int, monkeypatch: pyt
     if given:
         monkeypatch.setenv(processes.VARIABLE, given)
     monkeypatch.setattr(processes, "usable_cores", lambda: cores)
-    assert processes.wanted() == expected
+    assert processes.process_count() == expected
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "two", "", "1.5"])
 def test_a_number_that_is_none_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(processes.VARIABLE, given)
     with pytest.raises(UsageError, match="VSEARCH_PROCESSES must be a whole number"):
-        processes.wanted()
+        processes.process_count()
 
 
 def test_a_number_that_is_none_makes_no_index(photos: Path, tmp_path: Path) -> None:

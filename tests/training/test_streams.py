@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from vsearch import sources
 from vsearch.components import PrincipalComponents
 from vsearch.encoders.architectures import Architecture
 from vsearch.errors import UsageError
+from vsearch.ingest import LOOK_AHEAD
 from vsearch.training import batches
-from vsearch.training.staging import Staged, kept_pixels, stage
+from vsearch.training.staging import Pixels, Staged, kept_pixels, stage
 
 TINY = Architecture("tiny", 8, "4 P", "4 U", batch_size=4)
 
@@ -40,9 +42,22 @@ def test_an_epoch_has_every_photo_once_in_an_order_of_its_own(
     assert ordered[0] == ordered[1] == ordered[2]
 
 
-def test_the_pool_is_bounded(staged: Staged) -> None:
-    photos = batches._pool_photos(staged, 4)
-    assert photos * 8 * 8 * 3 <= batches._POOL_BYTES
+def test_the_pool_is_bounded(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "_POOL_BYTES", 0)  # the smallest pool: two blocks
+    read, drawn, most = 0, 0, 0
+
+    class Counted(Staged):
+        def read(self, wanted: Sequence[int]) -> Pixels:
+            nonlocal read
+            read += len(wanted)
+            return super().read(wanted)
+
+    counted = Counted(staged.rows, staged.size, staged.resizing)
+    for batch in batches.shuffled(counted, list(range(len(staged.rows))) * 20, 4, (0, 1)):
+        most = max(most, read - drawn)
+        drawn += len(batch)
+    assert drawn == 20 * len(staged.rows)
+    assert most <= (2 + LOOK_AHEAD + 1) * batches.BLOCK  # the pool, and blocks that are read ahead
 
 
 def test_an_index_is_first_asked_for_pixels_then_for_their_size(
