@@ -133,6 +133,12 @@ def test_files_are_short(folder: str) -> None:
     assert {str(path): lines for path, lines in lengths.items() if lines > 400} == {}
 
 
+def test_an_unknown_user_is_no_bug() -> None:
+    """``Path.expanduser`` raises for ``~nobody``, which ``os.path.expanduser`` leaves as it is."""
+    sources = {path: path.read_text() for path in (ROOT / "vsearch").rglob("*.py")}
+    assert [str(path) for path, text in sources.items() if ".expanduser()" in text] == []
+
+
 @pytest.mark.parametrize(("name", "command"), COMMANDS, ids=[name for name, _ in COMMANDS])
 def test_every_command_has_help_with_an_example(name: str, command: object) -> None:
     help_text = getattr(command, "help", None) or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -299,7 +300,7 @@ def test_capture_time_and_camera_reach_catalog_and_collection(tmp_path: Path, to
             {"height": 64},
             {"path": "a.jpg"},
         ):
-            (near,) = collection.near_each(np.ones((1, toy.DIMENSION), np.float32), 1, where=value)
+            ((near,),) = collection.near_each(np.ones((1, toy.DIMENSION), np.float32), 1, where=value)
             assert near.ids.tolist() == [1], value
 
 
@@ -312,3 +313,12 @@ def test_warnings_may_be_errors(photos: Path, toy_encoder: Path, tmp_path: Path)
     line = [sys.executable, "-W", "error", "-c", program, str(tmp_path / "i"), str(toy_encoder), str(photos)]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "12 1\n"), done.stderr
+
+
+def test_scores_are_those_of_what_comes_behind(index: vsearch.Index, photos: Path) -> None:
+    """Whatever comes first: photos that were asked with, and what their neighbours lift."""
+    files = [str(path) for path in sorted(photos.rglob("*.*"))]
+    for plus, other, less in itertools.permutations(files[::2], 3):
+        found = index.query(images=[plus, other], minus=[less], k=None)
+        for place, match in enumerate(found):
+            assert match.score == pytest.approx(max(m.cosine for m in found[place:]), abs=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from PIL import Image
 
 import vsearch
 from tests import album, toy
+from vsearch import durable
 from vsearch.encoders import NOT_FINITE, Encoder
 
 
@@ -38,9 +40,7 @@ def test_a_full_disk_while_publishing_says_what_publishes_the_rest(
     """The same command would find nothing left to remove."""
 
     def full(*_: object, **__: object) -> int:
-        raise vsearch.StorageError(
-            "cannot write x: the disk is full; free some space and run the same command again"
-        )
+        raise durable.storage_error("x", OSError(errno.ENOSPC, ""))
 
     with monkeypatch.context() as patch:
         patch.setattr("vsearch.collection.Generations.publish", full)

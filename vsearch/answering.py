@@ -111,7 +111,10 @@ class Answering(OpenIndex):
         return list(self.answer(asked, wanted).matches)
 
     def answer(self, asked: Asked, wanted: AnswerOptions, *, once: bool = False) -> Answer:
-        """What :meth:`query` returns, and why it is little; ``once`` if no other question follows."""
+        """What :meth:`query` returns, a note where little is left, and whether a larger ``k`` may give more.
+
+        ``once``: no other question follows.
+        """
         return self._patiently(lambda: self._follow(once=once).answer(self._asker().ask(asked), wanted))
 
     def answers(self, pictures: Iterable[tuple[str, Picture]], wanted: AnswerOptions) -> Iterator[Result]:

@@ -35,7 +35,8 @@ def connect(url: str, *, token: str | None = None, timeout: float = 60.0) -> Cli
         timeout: seconds to wait for an answer.
 
     Raises:
-        UsageError: one of them is none.
+        UsageError: ``url`` is no http or https URL, ``token`` not printable ASCII without spaces, or
+            ``timeout`` no number above 0.
     """
     return Client(Connection(url, token, timeout))
 

@@ -27,7 +27,7 @@ class Connection:
         timeout: seconds to wait for an answer.
 
     Raises:
-        UsageError: one of them is none.
+        UsageError: one of them is not as :func:`vsearch.connect` wants it.
     """
 
     def __init__(self, url: str, token: str | None, timeout: float) -> None:

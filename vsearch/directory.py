@@ -302,7 +302,7 @@ def place(path: str | os.PathLike[str] | None) -> Path:
     """The index at ``path``, or, for ``None``, the one that commands mean; see :func:`find`.
 
     Raises:
-        UsageError: ``path`` is none.
+        UsageError: ``path`` is no path, or an empty one.
     """
     if path is None:
         return find()

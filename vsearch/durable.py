@@ -31,9 +31,11 @@ _FAULT_VARIABLE = "VSEARCH_TEST_FAULT"
 _BEGINNING = 4096  # bytes that tell the sort of a file
 LONGEST_NAME = 255  # bytes, on every common file system
 _ELSEWHERE = "choose a writable place"
+# Ends some remedies; whoever knows better takes it off.
+AGAIN = " and run the same command again"
 _REMEDIES = {
-    errno.ENOSPC: ("the disk is full", "free some space and run the same command again"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+    errno.ENOSPC: ("the disk is full", f"free some space{AGAIN}"),
+    errno.EDQUOT: ("the disk quota is used up", f"free some space{AGAIN}"),
     errno.ENOENT: ("there is no such folder", "make it first"),
     errno.ENOTDIR: ("there is no such folder", "make it first"),
     errno.ENAMETOOLONG: ("its name is too long", "choose a shorter one"),
@@ -74,7 +76,7 @@ def storage_errors(path: str | os.PathLike[str], elsewhere: str = _ELSEWHERE) ->
 
 def storage_error(path: str | os.PathLike[str], error: OSError, elsewhere: str = _ELSEWHERE) -> StorageError:
     """The :class:`StorageError` that says what ``error`` means for writing ``path``."""
-    default = (error.strerror or str(error), "check the disk and run the same command again")
+    default = (error.strerror or str(error), f"check the disk{AGAIN}")
     reason, remedy = _REMEDIES.get(error.errno or 0, default)
     return StorageError(f"cannot write {os.fspath(path)}: {reason}; {remedy or elsewhere}")
 
@@ -190,7 +192,7 @@ def check_output(path: Path, sort: Sort) -> None:
 
 
 def _output(path: Path, sort: Sort) -> Path:
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))
     if os.path.isdir(path):
         raise UsageError(f"{os.path.realpath(path)} is a folder; name a file to write")
     if not _is_replaced(path):

@@ -213,7 +213,7 @@ class Graph(VectorSearch):
             return [nothing] * len(vectors)
         found = self._collection.near_each(vectors, min(k, self._count), where)
         pairs = zip(vectors, found, strict=True)
-        return [_nearest(vector, [near], k, self._metric) for vector, near in pairs]
+        return [_nearest(vector, parts, k, self._metric) for vector, parts in pairs]
 
     def _sifted(self, vector: Vectors, wanted: int, k: int, only: Only) -> Neighbours:
         """Ask for more than ``wanted`` until ``k`` pass a filter that Chroma cannot say."""

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+from vsearch import durable
 from vsearch.catalog import Catalog
 from vsearch.collection import Batch, Changes, Description, Metadata, batches_of
 from vsearch.directory import IndexDirectory
@@ -48,7 +49,7 @@ class Publisher:
             CollectionError: Chroma refuses, or its server cannot be reached.
             StorageError: the disk is full, read-only or failing.
         """
-        with _kept():
+        with _telling_what_publishes():
             base, covered, _ = self._base()
             if not self._catalog.count_changed_since(covered) and (base or not self._catalog.published()):
                 self._generations.retire()
@@ -105,7 +106,8 @@ class Publisher:
             ids = range(part * PART_IDS, (part + 1) * PART_IDS)
             gone = map(str, self._catalog.unready_since(covered, ids)) if covered else ()
             count = self._catalog.count_ready_since(covered, ids)
-            yield Changes(self._batches(covered, ids), count, gone, part)
+            if covered or count:
+                yield Changes(self._batches(covered, ids), count, gone, part)
 
     def _batches(self, covered: int, ids: range) -> Iterator[Batch]:
         photos = self._catalog.changed_since(covered, ids)
@@ -120,15 +122,15 @@ class Publisher:
 
 
 @contextlib.contextmanager
-def _kept() -> Iterator[None]:
-    """Publishing follows when all is committed: the same command may find nothing left to do."""
+def _telling_what_publishes() -> Iterator[None]:
+    """All is committed by then, so the same command may find nothing left to do: errors name what will."""
     kept = "what was changed is kept, and `vsearch sync` publishes it"
     try:
         yield
     except CollectionError as error:
         raise type(error)(f"{error}; {kept}") from error
     except StorageError as error:
-        raise StorageError(f"{str(error).removesuffix(' and run the same command again')}; {kept}") from error
+        raise StorageError(f"{str(error).removesuffix(durable.AGAIN)}; {kept}") from error
 
 
 def _segment_batches(segment: Segment, photos: Iterable[Photo], dimension: int) -> Iterator[Batch]:

@@ -313,7 +313,7 @@ class Segment:
 
 
 def _chunks(rows: Array) -> tuple[int, ...]:
-    """Whole rows, up to 64 KiB but not many more than come first; one row where rows are longer.
+    """As many whole rows as come first, 4 KiB at least and 64 KiB at most; one row where rows are longer.
 
     h5py's automatic chunks were 6-40 times slower.  A chunk takes its whole length on the disk, so that a
     single photo would take 650 KiB.

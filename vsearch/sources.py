@@ -52,7 +52,7 @@ def walk(
 
 
 def sources_of(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str]) -> list[Source]:
-    """Each of ``photos`` once, without those that lie in a folder of them and are found there."""
+    """The folders and files to look at: each of ``photos`` once, less those that a walk of another finds."""
     sources = dict.fromkeys(map(_source, photos))
     folders = {root for root, name in sources if name is None}
 
@@ -60,12 +60,12 @@ def sources_of(photos: Sequence[str | os.PathLike[str]], exclude: Sequence[str])
         relative = os.path.relpath(path, folder)
         return not files.is_left_out(relative, exclude) and (name is None or files.is_walked(relative))
 
-    def iswalk(root: str, name: str | None) -> bool:
+    def is_covered(root: str, name: str | None) -> bool:
         path = files.absolute(root, name or "")
         around = folders.intersection(map(str, Path(path).parents))
         return any(is_found_in(folder, path, name) for folder in around)
 
-    return [source for source in sources if not iswalk(*source)]
+    return [source for source in sources if not is_covered(*source)]
 
 
 def _source(path: str | os.PathLike[str]) -> Source:

@@ -43,7 +43,10 @@ class _Commands(typer.core.TyperGroup):
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Commands tell themselves of what cannot be read: typer would refuse all for one photo."""
+        """Without typer's check that paths can be read, which refuses a whole command for one photo.
+
+        Commands tell of such photos themselves.
+        """
         command = super().get_command(ctx, cmd_name)
         for parameter in command.params if command else ():
             for each in getattr(parameter.type, "types", [parameter.type]):

@@ -90,7 +90,7 @@ def check_output(output: Output) -> None:
 def _are_one(a: Path | None, b: Path | None) -> bool:
     if a is None or b is None:
         return False
-    return os.path.realpath(a.expanduser()) == os.path.realpath(b.expanduser())
+    return os.path.realpath(os.path.expanduser(a)) == os.path.realpath(os.path.expanduser(b))
 
 
 def deliver(
@@ -181,7 +181,7 @@ def _place(matches: Sequence[Match], folder: Path, put: Callable[[str, str], obj
     from vsearch.render.text import printable
 
     width, placed, there = len(str(len(matches))), 0, 0
-    folder = folder.expanduser()  # which shells do not after `=`
+    folder = Path(os.path.expanduser(folder))  # which shells do not after `=`
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder")
     with storage_errors(folder):

@@ -236,7 +236,7 @@ def _default_place(photos: list[Path]) -> Path:
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named)
-    first = photos[0].expanduser()
+    first = Path(os.path.expanduser(photos[0]))
     return (first if first.is_dir() else first.parent) / NAME
 
 

@@ -221,7 +221,7 @@ def _many(index: Index, source: Path, wanted: AnswerOptions) -> None:
 
 def _opened(source: Path) -> TextIO:
     try:  # names may be any bytes, and Windows' editors begin files with a mark
-        file = 0 if str(source) == "-" else source.expanduser()
+        file = 0 if str(source) == "-" else Path(os.path.expanduser(source))
         return open(file, encoding="utf-8-sig", errors="surrogateescape", closefd=file != 0)
     except OSError as error:
         raise UsageError(

@@ -106,7 +106,7 @@ class Collection:
         (closing or self._close_client)()
 
     def on_close(self, closing: Callable[[], None]) -> None:
-        """Let ``closing`` do it, which calls :meth:`close` itself among other things."""
+        """Have :meth:`close` run ``closing``, which must call it again: that lets go of the files."""
         self._closing = closing
 
     def _close_client(self) -> None:
@@ -162,8 +162,10 @@ class Collection:
             found |= part
         return found
 
-    def near_each(self, vectors: Vectors, k: int, where: dict[str, Any] | None = None) -> list[Neighbours]:
-        """The photos nearest to each of ``vectors`` (float32 [Q, D]): ``k`` of each part, part by part.
+    def near_each(
+        self, vectors: Vectors, k: int, where: dict[str, Any] | None = None
+    ) -> list[list[Neighbours]]:
+        """For each of ``vectors`` (float32 [Q, D]) the ``k`` photos of each part that are nearest to it.
 
         With their vectors, but without distances and metadata, which take Chroma longer than the search
         itself: 12.9 ms with metadata, 2.5 ms without, 6.6 ms with vectors, for 200 of 2,000 photos.
@@ -171,12 +173,16 @@ class Collection:
         Raises:
             CollectionError: Chroma refused.
         """
-        found = []
-        for parts in self._query(vectors, k, "embeddings", where):
-            ids = [_photo_id(i) for part, _ in parts for i in part]
-            near = np.array([vector for _, part in parts for vector in part], np.float32)
-            found.append(Neighbours(np.array(ids, np.int64), near.reshape(len(ids), vectors.shape[1])))
-        return found
+        return [
+            [
+                Neighbours(
+                    np.array([_photo_id(i) for i in ids], dtype=np.int64),
+                    np.asarray(near, np.float32).reshape(len(ids), vectors.shape[1]),
+                )
+                for ids, near in parts
+            ]
+            for parts in self._query(vectors, k, "embeddings", where)
+        ]
 
     def ids(self) -> list[str]:
         """Every id, paged."""

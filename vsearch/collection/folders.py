@@ -12,7 +12,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -53,7 +53,7 @@ class InFolders(Place):
 
         Where this user may not write, Chroma, which does so on opening, gets a copy of its SQLite file.
         """
-        parts = [number for number, count in enumerate(manifest.parts or [manifest.count]) if count]
+        parts = [number for number, count in enumerate(manifest.parts) if count]
         return open_folder(folder if _writable(folder) else _borrowed(folder, resources), parts)
 
     def write(
@@ -63,15 +63,15 @@ class InFolders(Place):
         d = description
         with durable.storage_errors(folder), _full_disks(folder):
             parts = _start(folder, base, d)
-            before = len(parts)
+            before = _filled(parts)
             durable.step("generation-copied")
             for changes in source(base.sequence if base else 0):
                 while len(parts) <= changes.part:
                     create(folder, len(parts), d.metric, d.hnsw)
                     parts.append(0)
                 parts[changes.part] = fill(folder, changes, d.dimension, standing=parts[changes.part])
-            if len(parts) != before:
-                share_breadth(folder, len(parts), d.hnsw)
+            if _filled(parts) != before:
+                share_breadth(folder, len(parts), _filled(parts), d.hnsw)
         _check_written(folder)
         durable.step("generation-persisted")
         with durable.storage_errors(folder):
@@ -106,8 +106,13 @@ def _full_disks(folder: Path) -> Iterator[None]:
         if left >= _HARDLY_ANY:
             raise
         raise StorageError(
-            f"cannot write {folder}: the disk is full; free some space and run the same command again"
+            f"cannot write {folder}: the disk is full; free some space{durable.AGAIN}"
         ) from error
+
+
+def _filled(parts: Sequence[int]) -> int:
+    """How many parts have photos; one that has none left is not asked."""
+    return max(1, sum(count > 0 for count in parts))
 
 
 def _start(folder: Path, base: Base | None, description: Description) -> list[int]:
@@ -185,9 +190,10 @@ def _clone(source: str, target: str) -> str:
 
 
 def _check_written(folder: Path) -> None:
-    """Chroma keeps records that graph files lack in a queue, and of the others the last one of each part.
+    """Refuse a directory whose graph files lack records.
 
-    A single removal is too little for it to write the graph, and waits.
+    Chroma queues what its graph files do not have yet, and keeps the last record of each part that was
+    written.  A single removal is too little for it to write the graph.  So two records a part may wait.
 
     Raises:
         CollectionError: the graph files lack some.

@@ -57,9 +57,9 @@ class Manifest:
         digests: SHA-256 of each file that opening does not change.
         stamps: ``[size, mtime_ns, ctime_ns]`` of those when they were written: a file that still has
             them need not be read to know that it is the same.
+        parts: photos in each part, where its files hold it.
         server: URL of the Chroma server that holds it; ``""`` where its files do.
         collection: name of its collection there.
-        parts: photos in each part, where its files hold it.
     """
 
     sequence: int
@@ -71,9 +71,9 @@ class Manifest:
     files: dict[str, int]
     digests: dict[str, str]
     stamps: dict[str, list[int]]
+    parts: list[int]
     server: str = ""
     collection: str = ""
-    parts: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,8 +303,8 @@ class Generations:
 
     def _base(self, number: int) -> Base | None:
         manifest = self.manifest(number) if number else None
-        if manifest is None or manifest.server != self.url or not manifest.parts:
-            return None  # one without parts was made before there were any
+        if manifest is None or manifest.server != self.url:
+            return None
         return Base(self.folder(number), manifest.sequence, manifest.parts)
 
     def _manifests(self) -> list[Manifest]:

@@ -51,7 +51,7 @@ def server_url(given: str) -> str:
     'http://localhost:8000'
 
     Raises:
-        UsageError: it is none, or one with a secret that would be written down.
+        UsageError: it is no http or https URL, or holds a password, which would be written down.
     """
     try:
         parts = urlsplit(given.strip())
@@ -264,6 +264,7 @@ class OnServer(Place):
             files={},
             digests={},
             stamps={},
+            parts=[],
             server=self.url,
             collection=name,
         )

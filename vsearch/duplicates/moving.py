@@ -306,7 +306,7 @@ def _expect(path: Path, sha256: str, otherwise: str) -> None:
 
 
 def _is_sound(kept: Kept) -> bool:
-    """Whether it is as it was.
+    """Whether the file is there and has the bytes that it was indexed with.
 
     Raises:
         PhotoError: it is there and cannot be read.

@@ -60,7 +60,7 @@ def superfluous(
     for photo in sorted(extra.values(), key=lambda photo: photo.path):
         if photo.id in kept or photo.id in doubtful:
             continue
-        if not linked and _is_wanted(photo, decided, kept_contents):
+        if not linked and _is_decided(photo, decided, kept_contents):
             skipped.append(Skipped(photo.path, "you decided to keep it", ""))
         elif any(folder.holds(photo.path) for folder in protected):
             skipped.append(Skipped(photo.path, "protected", ""))
@@ -79,8 +79,12 @@ def superfluous(
     return moved, skipped
 
 
-def _is_wanted(photo: DuplicatePhoto, decided: Mapping[str, str], kept_contents: set[str]) -> bool:
-    """Whether the user named it as to be kept; of files with the same bytes the one, while it is there."""
+def _is_decided(photo: DuplicatePhoto, decided: Mapping[str, str], kept_contents: set[str]) -> bool:
+    """Whether the user decided to keep this file.
+
+    A decision names one path; of others with the same bytes one counts where no group keeps these bytes and
+    the file that was named is gone.
+    """
     named = decided.get(photo.sha256)
     if named is None or photo.path == named:
         return named is not None

@@ -38,7 +38,7 @@ def resolve(name: str | os.PathLike[str]) -> Bundle:
             f"{name} learns from your own photos first: run `vsearch train PHOTOS --encoder {name} "
             f"-o {name}.encoder`, then use --encoder {name}.encoder; `build-index --train` does both"
         )
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         return Bundle(folder)
     raise EncoderError(

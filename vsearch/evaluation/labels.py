@@ -22,12 +22,13 @@ def rule(text: str) -> Rule:
     relative to the photo folder; its first group, or the whole match, is the label.
 
     Raises:
-        UsageError: the file cannot be read, or gives a photo two labels; or the expression is none.
+        UsageError: the file cannot be read, or gives a photo two labels; or ``text`` is no regular
+            expression.
     """
     if text == "folder":
         return lambda file: os.path.basename(os.path.dirname(file.absolute))
     if text.endswith(".csv"):
-        return _from_csv(Path(text).expanduser())
+        return _from_csv(Path(os.path.expanduser(text)))
     try:
         pattern = re.compile(text)
     except re.error as error:
@@ -72,10 +73,12 @@ def _matched(pattern: re.Pattern[str], path: str) -> str | None:
 def _none_labelled(photos: Sequence[FileStat], text: str) -> str:
     if not text.endswith(".csv"):
         return f"none of {len(photos)} photos has a label; give other --labels"
-    rows = _rows(Path(text).expanduser())
+    rows = _rows(Path(os.path.expanduser(text)))
     if not rows:
         return f"{text} is empty; give lines of path,label"
-    named = os.path.realpath(Path(text).expanduser().parent / rows[-1][0])  # the first may be a heading
+    named = os.path.realpath(
+        Path(os.path.expanduser(text)).parent / rows[-1][0]
+    )  # the first may be a heading
     return (
         f"{text} names none of {len(photos)} photos; its last line is of {named}, and one of the photos is "
         f"{photos[0].absolute}: paths in it are absolute, or relative to its folder"

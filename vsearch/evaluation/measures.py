@@ -63,7 +63,7 @@ def check(rankings: Iterable[str]) -> None:
     """Refuse names that are no rankings.
 
     Raises:
-        UsageError: one of them is none.
+        UsageError: there is no ranking of that name.
     """
     for name in rankings:
         if name not in RANKINGS:

@@ -98,7 +98,11 @@ async def _answer(asked: schemas.QueryRequest, service: Service) -> Response:
         )
         condition = index.condition(asked.where, under=asked.under, since=asked.since, until=asked.until)
         wanted = AnswerOptions(
-            asked.k + asked.offset, asked.expand, condition, asked.min_score, asked.min_match
+            k=asked.k + asked.offset,
+            refine=asked.expand,
+            condition=condition,
+            min_score=asked.min_score,
+            min_match=asked.min_match,
         )
         best = index.answer(question, wanted)
         return as_json({"matches": best.matches[asked.offset :], "more": best.more})
