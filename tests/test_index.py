@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import subprocess
@@ -315,10 +314,12 @@ def test_warnings_may_be_errors(photos: Path, toy_encoder: Path, tmp_path: Path)
     assert (done.returncode, done.stdout) == (0, "12 1\n"), done.stderr
 
 
-def test_scores_are_those_of_what_comes_behind(index: vsearch.Index, photos: Path) -> None:
+def test_scores_are_those_of_what_comes_behind(toy_encoder: Path, tmp_path: Path) -> None:
     """Whatever comes first: photos that were asked with, and what their neighbours lift."""
-    files = [str(path) for path in sorted(photos.rglob("*.*"))]
-    for plus, other, less in itertools.permutations(files[::2], 3):
-        found = index.query(images=[plus, other], minus=[less], k=None)
-        for place, match in enumerate(found):
-            assert match.score == pytest.approx(max(m.cosine for m in found[place:]), abs=1e-6)
+    files = album.write_album(tmp_path / "photos", 60)
+    with vsearch.Index.create(tmp_path / "i", encoder=toy_encoder) as index:
+        index.add(tmp_path / "photos")
+        for plus, other, less in zip(files, files[7:], files[31:], strict=False):
+            found = index.query(images=[plus, other], minus=[less], k=None)
+            behind = np.maximum.accumulate([match.cosine for match in reversed(found)])[::-1]
+            assert [match.score for match in found] == pytest.approx(behind.tolist(), abs=1e-6)
