@@ -26,7 +26,7 @@ from PIL import Image
 from vsearch import Index, images, ranking
 from vsearch.encoders import Bundle, Encoder, resolve
 from vsearch.ingest import in_parallel
-from vsearch.nearest import Scan, read_vectors
+from vsearch.nearest import Graph, Scan, read_vectors
 from vsearch.published import generations_of
 from vsearch.render.montage import write_montage
 from vsearch.render.parts import Part
@@ -97,17 +97,18 @@ def quality(vectors: Vectors, labels: npt.NDArray[np.str_], score: Score) -> tup
 def candidates(index: Index) -> tuple[float, float]:
     """Recall@10 of Chroma's own answers, and of the product's exact re-ranking of its candidates."""
     rows = index._reading().matching("TRUE", ())
-    vectors, scan = read_vectors(index._directory, rows), Scan.of(index._directory, rows, "cosine")
-    generations = generations_of(index._directory, index._directory.settings())
+    directory = index._directory
+    vectors, scan = read_vectors(directory, rows), Scan.of(directory, rows, "cosine")
+    generations = generations_of(directory, directory.settings())
     own, again = [], []
     with generations.open(generations.current()) as collection:
-        for vector in vectors:
-            exact = set(scan.nearest_each(vector[np.newaxis], 10)[0].ids.tolist())
-            found = collection.near_each(vector[np.newaxis], 30)[0]
-            near = collection.search(vector[np.newaxis], 10)[0]
-            best = np.argsort(-(found.vectors @ vector), kind="stable")[:10]
+        graph = Graph(collection, directory, vectors.shape[1], "cosine")
+        for vector in vectors[:, np.newaxis]:
+            exact = set(scan.nearest_each(vector, 10)[0].ids.tolist())
+            near = collection.search(vector, 10)[0]
+            best = graph.nearest_each(vector, 10)[0].ids[:10]
             own.append(len(exact & {int(hit.id) for hit in near}) / 10)
-            again.append(len(exact & set(found.ids[best].tolist())) / 10)
+            again.append(len(exact & set(best.tolist())) / 10)
     return float(np.mean(own)), float(np.mean(again))
 
 

@@ -50,6 +50,10 @@ def resized(percent: int) -> Change:
     )
 
 
+def turned(turn: Image.Transpose) -> Change:
+    return lambda p, _: p.transpose(turn)
+
+
 def caption(picture: Image.Image, _: random.Random) -> Image.Image:
     bar = round(picture.height * 0.12)
     canvas = Image.new("RGB", (picture.width, picture.height + bar), "white")
@@ -88,7 +92,7 @@ def changes() -> dict[str, Change]:
     made["brightness +30"] = lambda p, _: ImageEnhance.Brightness(p).enhance(1.3)
     made["brightness -30"] = lambda p, _: ImageEnhance.Brightness(p).enhance(0.7)
     made["mirror"] = lambda p, _: ImageOps.mirror(p)
-    made |= {name: lambda p, _, t=t: p.transpose(Image.Transpose(t)) for name, t in TURNS.items()}
+    made |= {name: turned(Image.Transpose(turn)) for name, turn in TURNS.items()}
     made |= {f"crop {percent}": crop(percent) for percent in (95, 90, 80, 70)}
     made["border"] = lambda p, _: ImageOps.expand(p, round(min(p.size) * 0.08), "white")
     return made | {"caption": caption, "text": text_over, "screenshot": screenshot}
@@ -168,8 +172,8 @@ def report(index: vsearch.Index, root: Path, groups: list[vsearch.DuplicateGroup
     print(f"links between copies of one photo: {right}; of different photos: {sum(false.values())}")
     originals = len(list((root / "original").iterdir()))
     print(f"pairs of different photos linked: {len(false)} of {originals} photos, to be looked at:")
-    for (a, b), links in sorted(false.items()):
-        print(f"  {a}  {b}  ({links} links)")
+    for (one, other), links in sorted(false.items()):
+        print(f"  {one}  {other}  ({links} links)")
 
 
 class measured_vectors:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
@@ -20,6 +21,7 @@ import numpy as np
 
 from vsearch.encoders import Encoder, resolve
 from vsearch.encoders.devices import free_gpu_bytes
+from vsearch.errors import VsearchError
 from vsearch.records import Device
 
 SECONDS = 3.0
@@ -80,7 +82,11 @@ def main() -> None:
     parser.add_argument("--encoder", action="append", help="a name or a folder; again for more")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 64])
     given = parser.parse_args()
-    rows = [row for name in given.encoder or ("photo", "photo-small") for row in measure(name, given.batches)]
+    names = given.encoder or ("photo", "photo-small")
+    try:
+        rows = [row for name in names for row in measure(name, given.batches)]
+    except VsearchError as error:
+        sys.exit(str(error))
     headings = [
         "encoder",
         "batch",

@@ -73,7 +73,8 @@ def laid_out(folders: list[Path], target: Path) -> list[Path]:
 
 
 def measure(index: vsearch.Index, originals: list[Path], scratch: Path) -> tuple[dict[str, Row], float]:
-    rng, rows, seconds = random.Random(1), defaultdict(Row), 0.0
+    rng, seconds = random.Random(1), 0.0
+    rows: dict[str, Row] = defaultdict(Row)
     for original in originals:
         for change, make in {"none": None, **changes()}.items():
             copy = scratch / "copy.jpg"

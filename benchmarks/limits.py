@@ -73,14 +73,14 @@ def report(photos: Path, encoder: str, repeats: int, scratch: Path) -> None:
     parts: dict[str, list[float]] = {name: [] for name in ("decode", "encode", "HDF5", "Chroma")}
     walls = []
     for n in range(repeats):  # in turn, so that a drifting machine slows all alike
-        pixels, seconds = timed(lambda: decode_all(paths, bundle.specification.input_size))
+        pixels, seconds = timed(decode_all, paths, bundle.specification.input_size)
         parts["decode"].append(seconds)
-        vectors, seconds = timed(lambda pixels=pixels: encode_all(bundle, pixels))
+        vectors, seconds = timed(encode_all, bundle, pixels)
         parts["encode"].append(seconds)
         thumbnails = [thumbnail(one) for one in pixels]
-        _, seconds = timed(lambda v=vectors, t=thumbnails, n=n: write_hdf5(scratch / f"{n}.h5", v, t))
+        _, seconds = timed(write_hdf5, scratch / f"{n}.h5", vectors, thumbnails)
         parts["HDF5"].append(seconds)
-        _, seconds = timed(lambda v=vectors, n=n: insert(scratch / f"{n}.chroma", v))
+        _, seconds = timed(insert, scratch / f"{n}.chroma", vectors)
         parts["Chroma"].append(seconds)
         walls.append(build(photos, encoder, scratch / f"{n}.vsearch")[0])
     medians = {name: statistics.median(values) for name, values in parts.items()}
@@ -94,10 +94,10 @@ def report(photos: Path, encoder: str, repeats: int, scratch: Path) -> None:
     print(f"  limit / build = {limit / wall:.2f}   (to reach: at least 0.90)")
 
 
-def timed(action: Callable[[], Any]) -> tuple[Any, float]:
-    """What ``action`` returned, and the CPU seconds it took."""
+def timed(action: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """What ``action(*arguments)`` returned, and the CPU seconds it took."""
     started = time.process_time()
-    result = action()
+    result = action(*arguments)
     return result, time.process_time() - started
 
 
@@ -143,7 +143,7 @@ def write_hdf5(path: Path, vectors: np.ndarray, thumbnails: list[bytes]) -> None
 def insert(folder: Path, vectors: np.ndarray) -> None:
     import chromadb
 
-    client = chromadb.PersistentClient(str(folder))
+    client: Any = chromadb.PersistentClient(str(folder))
     hnsw = {"space": "cosine", "ef_construction": 200, "max_neighbors": 32}
     photos = client.create_collection("photos", embedding_function=None, configuration={"hnsw": hnsw})
     for start in range(0, len(vectors), CHROMA_BATCH):

@@ -82,8 +82,8 @@ def main() -> None:
             try:
                 models = installed(peer, given.download_weights)
                 results[peer] = measure(peer, photos, Path(scratch, peer.way), models, given.repeats)
-            except measured.Failed as reason:
-                failures[peer] = str(reason)
+            except measured.Failed as failure:
+                failures[peer] = str(failure)
     print(f"{count} photos, {os.cpu_count()} cores; in brackets: times vsearch's\n")
     print(table(results, given.download_weights))
     for peer, reason in failures.items():

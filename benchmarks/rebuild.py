@@ -71,7 +71,7 @@ def raw(folder: Path, vectors: np.ndarray, hnsw: HnswParameters) -> tuple[float,
     import chromadb
 
     settings = chromadb.config.Settings(anonymized_telemetry=False)
-    client = chromadb.PersistentClient(str(folder), settings=settings)
+    client: Any = chromadb.PersistentClient(str(folder), settings=settings)
     started = time.perf_counter()
     photos = insert(client, vectors, hnsw)
     seconds = time.perf_counter() - started
@@ -110,7 +110,7 @@ def insert(client: Any, vectors: np.ndarray, hnsw: HnswParameters) -> Any:
     return photos
 
 
-def _asked(photos: object, vectors: np.ndarray) -> Iterator[tuple[float, float]]:
+def _asked(photos: Any, vectors: np.ndarray) -> Iterator[tuple[float, float]]:
     random = np.random.default_rng(5)
     for row in random.choice(len(vectors), QUERIES, replace=False):
         query = vectors[row] + random.standard_normal(DIMENSION).astype(np.float32) * 0.03

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ def judged(nearest: Callable[[np.ndarray], list[int]], vectors: np.ndarray) -> t
 
 def timed(call: Callable[[Any], object], arguments: Any) -> float:
     """Median milliseconds of a call; the first, which may load something, does not count."""
-    times = [seconds(lambda one=one: call(one)) for one in arguments]
+    times = [seconds(partial(call, one)) for one in arguments]
     return float(np.median(times[1:]) * 1e3)
 
 

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def chroma_run(folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     program = Path(sysconfig.get_path("scripts"), "chroma")
-    line = [program, "run", "--path", folder, "--host", "127.0.0.1", "--port", port]
+    line = [str(program), "run", "--path", str(folder), "--host", "127.0.0.1", "--port", port]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield _when_up(f"http://127.0.0.1:{port}")
@@ -82,7 +83,7 @@ def publish(folder: Path, server: str, vectors: Vectors, ids: Vectors) -> tuple[
 
     started = time.perf_counter()
     description = Description(1, DIMENSION, "cosine", "synthetic", folder.parent.name + folder.name)
-    number = generations.publish(lambda since: Changes(batches(), len(vectors)), description, base=0)
+    number = generations.publish(lambda since: [Changes(batches(), len(vectors))], description, base=0)
     seconds = time.perf_counter() - started
     return generations.open(number), seconds
 
@@ -97,7 +98,7 @@ def merged(query: Vectors, answers: Sequence[Neighbours]) -> list[int]:
 def ask(query: Vectors, shards: Sequence[Collection], pool: ThreadPoolExecutor) -> list[int]:
     """Ask every shard at once, and merge."""
     found = pool.map(lambda shard: shard.near_each(query[np.newaxis], CANDIDATES)[0], shards)
-    return merged(query, list(found))
+    return merged(query, list(chain.from_iterable(found)))
 
 
 def measure(answer: Callable[[Vectors], list[int]], queries: Vectors) -> tuple[list[list[int]], float]:

@@ -12,6 +12,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import vsearch
+from tests.album import write_album
+from tests.chroma import ChromaProcess
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -134,6 +138,23 @@ def test_recall_of_an_exact_search_is_one(monkeypatch: pytest.MonkeyPatch) -> No
     _, right = scale.judged(lambda query: np.argsort(-(vectors @ query))[:10].tolist(), vectors)
     _, wrong = scale.judged(lambda query: np.argsort(vectors @ query)[:10].tolist(), vectors)
     assert (right, wrong) == (1.0, 0.0)
+
+
+def test_shards_find_together_what_one_collection_finds(
+    tmp_path: Path, chroma_server: ChromaProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = script("shards", monkeypatch).compare(chroma_server.url, tmp_path, photos=300, shards=3, asked=5)
+    assert (found["recall_of_shards"], found["same_ten"]) == (1.0, 1.0)
+
+
+def test_candidates_of_a_small_collection_are_all_there(
+    tmp_path: Path, toy_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracy = script("accuracy", monkeypatch)
+    write_album(tmp_path / "photos", 24)
+    with vsearch.Index.create(tmp_path / "i.vsearch", encoder=str(toy_encoder)) as index:
+        index.add(tmp_path / "photos")
+        assert accuracy.candidates(index) == (1.0, 1.0)
 
 
 def test_photos_of_scale_are_all_different(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
