@@ -25,6 +25,13 @@ def test_a_folder_that_is_left_out_is_not_added(
     assert index.add(photos / "raw").added == 2
 
 
+def test_status_names_what_is_left_out(index: vsearch.Index, photos: Path, command: Run) -> None:
+    assert b"excluded" not in command("status", "--index", index.path).stdout
+    vsearch.Index.build(index.path, [photos], exclude=["raw/", "*.tif"]).close()
+    assert list(index.status().exclude) == ["raw", "*.tif"]
+    assert b"excluded    raw, *.tif" in command("status", "--index", index.path).stdout
+
+
 def test_a_hidden_folder_that_was_named_is_walked(index: vsearch.Index, photos: Path) -> None:
     album.write_album(photos / ".hidden", 2, first=50)
     assert index.add(photos / ".hidden").added == 2

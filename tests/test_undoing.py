@@ -68,6 +68,25 @@ def test_copies_of_a_photo_that_was_spoilt_unnoticed_stay(
     assert "a.png, has changed since it was indexed" in outcome.skipped[0].reason
 
 
+def test_check_looks_at_decisions_and_journals(index: vsearch.Index, tmp_path: Path) -> None:
+    moved(index, tmp_path / "aside")
+    index.sync(prune=True)
+    assert not list(vsearch.Index.check(index.path))
+    (journal,) = (index.path / "duplicates" / "journals").iterdir()
+    journal.rename(journal.with_name("000001.doing.jsonl"))
+    assert [p.remedy[:29] for p in vsearch.Index.check(index.path)] == ["`vsearch duplicates --finish`"]
+    journal.with_name("000001.doing.jsonl").rename(journal)
+    journal.write_text("{}\n")
+    decisions = index.path / "duplicates" / "decisions.jsonl"
+    decisions.write_text("no JSON\n")
+    found = list(vsearch.Index.check(index.path))
+    assert [problem.what for problem in found] == [
+        f"{decisions} is damaged in line 1",
+        f"{journal} is damaged: it is not the journal that vsearch writes",
+    ]
+    assert not [problem for problem in found if "rebuild" in problem.remedy]
+
+
 def test_finishing_looks_at_what_is_to_be_kept_too(run: Run, pairs: Path, tmp_path: Path) -> None:
     fault = {"VSEARCH_TEST_FAULT": "duplicate-step:1"}
     assert run("--move-to", tmp_path / "aside", "--yes", variables=fault).returncode == -9

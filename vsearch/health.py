@@ -10,6 +10,7 @@ from itertools import islice
 from vsearch import durable, files
 from vsearch.catalog import Catalog, SegmentKind, SegmentRow
 from vsearch.directory import KINDS, IndexDirectory, place
+from vsearch.duplicates.actions import Duplicates
 from vsearch.encoders import Bundle
 from vsearch.errors import PhotoError, StorageError, VsearchError
 from vsearch.inspection import collection_problems
@@ -85,6 +86,7 @@ def _content_problems(directory: IndexDirectory, settings: Settings, full: bool)
                 yield from _kind_problems(directory, settings, catalog, kind)
             yield from _row_problems(directory, catalog)
             yield from _generation_problems(directory, catalog, full)
+            yield from map(_problem, Duplicates(directory, catalog, settings.encoder).problems())
     except VsearchError as error:
         yield _problem(error)
 

@@ -278,7 +278,7 @@ class IndexStatus:
     """What ``status`` reports; ``bytes`` has vectors, pixels, thumbnails and chroma.
 
     ``dead`` says how many of those bytes belong to no photo any more, ``chroma_url`` on which Chroma server
-    the collection is kept, if on one.
+    the collection is kept, if on one; ``exclude`` the globs of what is left out of the roots.
     """
 
     photos: int
@@ -291,6 +291,7 @@ class IndexStatus:
     roots: Sequence[str] = ()
     dead: dict[str, int] = field(default_factory=dict)
     chroma_url: str | None = None
+    exclude: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The object that ``status --json`` prints; field names are a promise."""
@@ -309,4 +310,5 @@ class IndexStatus:
             "dead": dict(self.dead),
             "chroma_url": self.chroma_url,
             "roots": list(self.roots),
+            "exclude": list(self.exclude),
         }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -19,7 +20,7 @@ from vsearch.duplicates.groups import Filler, with_sharpness
 from vsearch.duplicates.moving import Kept, Outcome, Step
 from vsearch.duplicates.records import DuplicateGroup, DuplicatePhoto
 from vsearch.duplicates.superfluous import beside, kept_for, kept_of, superfluous
-from vsearch.errors import UsageError
+from vsearch.errors import UsageError, VsearchError
 from vsearch.files import Below
 from vsearch.plan import may_remove
 from vsearch.records import Photo, Relation, Skipped
@@ -303,6 +304,16 @@ class Duplicates:
             if not missed.misses:
                 raise UsageError("nothing was moved or linked; there is nothing to undo")
             return missed
+
+    def problems(self) -> Iterator[VsearchError]:
+        """What of the decisions and of the journals cannot be read, and whether a move was interrupted."""
+        journals = sorted(self._journals.glob("*.jsonl"))
+        reads: list[Callable[[], object]] = [self.decisions, self._refuse_unfinished]
+        for read in reads + [partial(moving.read_journal, journal) for journal in journals]:
+            try:
+                read()
+            except VsearchError as error:
+                yield error
 
     def _steps(self, journal: Path) -> list[Step]:
         return [step.at(self._directory.resolved) for step in moving.read_journal(journal)]

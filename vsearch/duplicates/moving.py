@@ -135,13 +135,19 @@ def read_journal(path: Path) -> list[Step]:
     Raises:
         UsageError: there is no such journal.
         IndexDamaged: it is torn.
+        StorageError: this user may not read it.
     """
     try:
         return [_parsed(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
     except FileNotFoundError as error:
         raise UsageError(f"{path}: there is no such journal") from error
+    except PermissionError as error:
+        raise durable.not_readable(path) from error
     except (ValueError, TypeError, OSError) as error:
-        raise IndexDamaged(f"{path} is damaged: it is not the journal that vsearch writes") from error
+        raise IndexDamaged(
+            f"{path} is damaged: it is not the journal that vsearch writes; restore it from a backup, or "
+            "remove it: what it moved can then no longer be undone"
+        ) from error
 
 
 def act(steps: Sequence[Step]) -> Outcome:

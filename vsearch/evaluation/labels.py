@@ -61,7 +61,7 @@ def check(labels: Sequence[str]) -> None:
     if different < 2 or different == len(labels):
         raise UsageError(
             f"{len(labels)} photos have {different} different labels; measuring needs at least two, each on "
-            "several photos: give other --labels"
+            "several photos: give other --labels, or more photos"
         )
 
 

@@ -119,6 +119,8 @@ def status_table(status: IndexStatus) -> Table:
         table.add_row("server", Text(printable(status.chroma_url)))
     for root in status.roots:
         table.add_row("root", Text(printable(root)))
+    if status.exclude:
+        table.add_row("excluded", Text(printable(", ".join(status.exclude))))
     return table
 
 

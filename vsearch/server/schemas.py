@@ -174,6 +174,7 @@ class Status(Model):
     roots: list[str]
     dead: dict[str, int]
     chroma_url: str | None
+    exclude: list[str]
 
 
 class PhotoMap(Model):
