@@ -25,6 +25,23 @@ def test_a_folder_that_is_left_out_is_not_added(
     assert index.add(photos / "raw").added == 2
 
 
+def test_a_folder_that_is_left_out_is_not_added_together_with_the_one_around_it(
+    photos: Path, tmp_path: Path, toy_encoder: Path
+) -> None:
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder, exclude=["day1"])
+    with pytest.raises(vsearch.UsageError, match="day1 is left out by the index's --exclude"):
+        index.add(photos, photos / "day1")
+    assert index.add(photos).added == 6
+
+
+def test_globs_hold_from_the_root_when_a_folder_below_is_added(index: vsearch.Index, photos: Path) -> None:
+    album.write_album(photos / "trips" / "raw", 2, first=50)
+    vsearch.Index.build(index.path, [photos], exclude=["trips/raw"]).close()
+    album.write(photos / "trips" / "new.png", 60)
+    assert index.add(photos / "trips").added == 1
+    assert index.sync().removed == 0
+
+
 def test_status_names_what_is_left_out(index: vsearch.Index, photos: Path, command: Run) -> None:
     assert b"excluded" not in command("status", "--index", index.path).stdout
     vsearch.Index.build(index.path, [photos], exclude=["raw/", "*.tif"]).close()

@@ -221,12 +221,12 @@ def test_excluded_photos_are_left_out(photos: Path, tmp_path: Path, toy_encoder:
 
 
 def test_photos_that_are_named_twice_count_once(photos: Path, tmp_path: Path, toy_encoder: Path) -> None:
-    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder, exclude=["hidden"])
-    album.write(photos / "hidden" / "new.png", 40)
+    index = vsearch.Index.create(tmp_path / "i.vsearch", encoder=toy_encoder)
+    album.write(photos / ".hidden" / "new.png", 40)
     album.write(photos / "41.png", 41).rename(photos / "odd.suffix")
     shown: list[vsearch.Progress] = []
     day1, odd = photos / "day1", photos / "odd.suffix"
-    named = (day1, photos, day1 / "photo001.jpg", photos, photos / "hidden", odd)
+    named = (day1, photos, day1 / "photo001.jpg", photos, photos / ".hidden", odd)
     report = index.add(*named, on_progress=shown.append)
     assert report.added == index.status().photos == 12 + 2  # what the walk of photos leaves out was named too
     assert (shown[-1].done, shown[-1].total) == (14, 14)

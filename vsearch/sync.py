@@ -155,7 +155,7 @@ class Sync:
         excluded, gone = Count[str](), Count[str]()
         for photo in scan.gone():
             if photo.id not in moved:
-                (excluded if is_excluded(self._index, photo) else gone)[photo.file.root] += 1
+                (excluded if is_excluded(self._index, photo.file) else gone)[photo.file.root] += 1
         withheld = self._withheld()
         removable = {
             root
@@ -163,7 +163,7 @@ class Sync:
             if may_remove(n, self._known[root] - excluded[root], prune=self._prune)
             and (self._prune or n < withheld.get(root, n + 1))  # additions do not make them fewer
         }
-        return lambda photo: photo.file.root in removable or is_excluded(self._index, photo)
+        return lambda photo: photo.file.root in removable or is_excluded(self._index, photo.file)
 
     def _withheld(self) -> dict[str, int]:
         """How many photos of each root the last run withheld."""

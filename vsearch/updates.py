@@ -79,10 +79,10 @@ def add(
     return tally.report()
 
 
-def is_excluded(index: Writable, photo: Photo) -> bool:
-    """Whether walks leave out a photo that they came across before, since ``exclude`` changed."""
-    settings, path = index.settings, photo.file.path
-    walked = index.catalog.roots.index(photo.file.root) not in settings.unwalked
+def is_excluded(index: Writable, file: FileStat) -> bool:
+    """Whether walks leave out a file that another walk came across: by other globs, or from further down."""
+    settings, path = index.settings, file.path
+    walked = index.catalog.roots.index(file.root) not in settings.unwalked
     return walked and files.is_walked(path) and files.is_left_out(path, settings.exclude)
 
 
@@ -91,7 +91,7 @@ def _drop_excluded(index: Writable) -> int:
     exclude, noted = json.dumps(index.settings.exclude), index.catalog.noted("exclude")
     if noted == exclude or (noted is None and not index.settings.exclude):
         return 0
-    ids = [photo.id for photo in index.catalog.photos() if is_excluded(index, photo)]
+    ids = [photo.id for photo in index.catalog.photos() if is_excluded(index, photo.file)]
     with index.catalog.change() as change:
         change.remove(ids)
         change.note("exclude", exclude)
@@ -217,6 +217,9 @@ class Run:
     def news(self, found: Iterable[FileStat], counter: Counter) -> Iterator[Job]:
         """The files among ``found`` that are new or changed; the rest is counted."""
         for file in found:
+            if self._index.settings.exclude and is_excluded(self._index, file):
+                counter.step(encoded=False)
+                continue
             known = self._index.catalog.find(file.root, file.path)
             if needs_reading(file, known, retry_failed=self._retry_failed):
                 yield Job(file, known)
@@ -293,10 +296,11 @@ class Counter:
             self._on_progress(Progress(self._done, self._total, self._encoded, skipped))
 
 
-def _refuse_excluded(index: Writable, sources: Iterable[Source]) -> None:
+def _refuse_excluded(index: Writable, sources: Sequence[Source]) -> None:
     """A photo that walks leave out would go again with the next ``sync``."""
     settings = index.settings
-    for root in index.directory.walked(settings):
+    named = (folder for folder, name in sources if name is None)
+    for root in (*index.directory.walked(settings), *named):
         for folder, name in sources:
             path = files.absolute(folder, name or "")
             relative = os.path.relpath(path, root)
