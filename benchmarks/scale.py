@@ -123,6 +123,17 @@ def step_add(scratch: Path, count: int) -> Point:
     return {"s": seconds(lambda: publish(scratch / "index"))}
 
 
+def step_cold(scratch: Path, count: int) -> Point:
+    """A command's single question, five times: it scans the segments, published or not."""
+    if not (scratch / "index").exists():
+        create(scratch / "index")
+        append(scratch / "index", 0, vectors_of(count)[:count])
+    make_photos(scratch / "asked", 0, 1)
+    query = [*VSEARCH, "query", str(scratch / "asked" / "000" / "0000000.jpg")]
+    runs = [measured.run([*query, "--index", str(scratch / "index"), "--json"]) for _ in range(5)]
+    return {"s": float(np.median([run.seconds for run in runs])), "mib": max(run.peak_mib for run in runs)}
+
+
 def step_nearest(scratch: Path, count: int) -> Point:
     """The search that queries use, an exact scan of few vectors and the graph of many, and both alone."""
     from vsearch import Index
@@ -223,6 +234,7 @@ STEPS: dict[str, Callable[..., Point]] = {
     "ask": ask,
     "publish": step_publish,
     "add": step_add,
+    "cold": step_cold,
     "nearest": step_nearest,
     "rebuild": step_rebuild,
     "raw": step_raw,
