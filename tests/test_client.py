@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -48,6 +49,17 @@ def test_a_closed_client_says_so() -> None:
     client.close()
     with pytest.raises(vsearch.UsageError, match="was closed"):
         client.status()
+
+
+def test_a_forked_child_shares_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads first would get the other's answer."""
+    connection = Connection("http://127.0.0.1:1", None, 1.0)
+    inherited = connection._http
+    for process in (os.getpid(), -1):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        with pytest.raises(vsearch.ServerError):
+            connection.once("GET", "/")
+        assert (connection._http is inherited) == (process != -1)
 
 
 _CALLS: dict[str, Callable[[vsearch.Client, Path], object]] = {

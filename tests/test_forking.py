@@ -14,11 +14,13 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 _FORKING = """
-import os, sys, vsearch, vsearch.answering
+import os, sys, threading, time, vsearch, vsearch.answering
 vsearch.answering.SCAN_BYTES = int(sys.argv[3])
 index = vsearch.Index.open(sys.argv[1])
 assert index.query(sys.argv[2], k=1)[0].kind == "identical"
 photo = next(index.photos())
+threading.Thread(target=lambda: (index._lock.acquire(), time.sleep(60)), daemon=True).start()
+time.sleep(0.2)
 if os.fork():
     sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 for ask in (lambda: index.query(photo), lambda: index.query(sys.argv[2]), index.status, index.sync):

@@ -207,6 +207,27 @@ def test_a_folder_inside_a_root_is_no_new_root(index: vsearch.Index, photos: Pat
     assert index.status().roots == [str(photos)]
 
 
+def test_a_photo_fetched_before_is_asked_for_as_it_is_now(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is another photo's by now."""
+    monkeypatch.setattr("vsearch.compaction._ROWS", 4)
+    held = list(index.photos())
+    index.remove(photos / "day0")
+    assert index.sync().added == 6
+    vsearch.Index.rebuild(index.path)
+    album.write(photos / "day0" / "photo001.jpg", 77)
+    index.sync()
+    now = {photo.file.path: photo for photo in index.photos()}
+    assert [p for p in held if (at := now[p.file.path]).vector != p.vector and at.sha256 == p.sha256]
+    for photo in held:
+        if photo.sha256 == now[photo.file.path].sha256:
+            assert index.query(photo, k=5) == index.query(now[photo.file.path], k=5)
+        else:
+            with pytest.raises(vsearch.PhotoError, match="no more, or another in its place"):
+                index.query(photo)
+
+
 def test_a_root_around_a_root_doubles_nothing(index: vsearch.Index, photos: Path, tmp_path: Path) -> None:
     album.write(tmp_path / "outside.png", 70)
     report = index.add(tmp_path)

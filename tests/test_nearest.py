@@ -11,6 +11,7 @@ import pytest
 
 import vsearch
 from tests import album, toy
+from vsearch import durable
 from vsearch.catalog import VectorRow
 from vsearch.collection import Collection
 from vsearch.directory import IndexDirectory
@@ -83,6 +84,32 @@ def test_a_collection_in_parts_gives_the_same_matches(
         assert_graph_and_scan_agree(index, photos)
         vsearch.Index.rebuild(index.path)
     assert parts_of(index) == [3, 0, 4, 2]
+
+
+def test_parts_of_another_length_are_made_anew(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo that changes would lie in its old part and in its new one."""
+    assert parts_of(index) == [12]
+    monkeypatch.setattr("vsearch.publisher.PART_IDS", 4)
+    album.write(photos / "day1" / "photo001.jpg", 70)
+    index.sync()
+    assert parts_of(index) == [3, 4, 4, 1]
+    assert list(vsearch.Index.check(index.path, full=True)) == []
+
+
+def test_check_finds_photos_that_lie_twice(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (manifest,) = index.path.glob("chroma/*/generation.json")
+    manifest.write_bytes(durable.sealed({**durable.unsealed(manifest.read_bytes()), "part_ids": 4}))
+    monkeypatch.setattr("vsearch.publisher.PART_IDS", 4)
+    album.write(photos / "day1" / "photo001.jpg", 70)
+    index.sync()
+    found = [problem.what for problem in vsearch.Index.check(index.path)]
+    assert found == ["1 photos are in the collection twice"]
+    vsearch.Index.rebuild(index.path)
+    assert list(vsearch.Index.check(index.path, full=True)) == []
 
 
 def parts_of(index: vsearch.Index) -> list[int]:

@@ -45,6 +45,8 @@ class Answering(OpenIndex):
 
     def close(self) -> None:
         """Let go of the files; the index may be used again and opens them anew."""
+        if self._is_forked():
+            return  # what is open is the parent's
         with self._lock:
             if self._nearest is not None:
                 self._nearest.close()

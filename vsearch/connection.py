@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -40,12 +42,15 @@ class Connection:
         if token is not None and not _is_token(token):
             raise errors.UsageError("a token is printable ASCII text without spaces; this one is not")
         self.url = str(parsed)
-        self._http = httpx.Client(
+        self._connect = partial(
+            httpx.Client,
             base_url=parsed,
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=_limits(timeout),
             trust_env=False,
         )
+        self._http, self._process = self._connect(), os.getpid()
+        self._parents: httpx.Client | None = None
 
     def close(self) -> None:
         """Close it."""
@@ -97,6 +102,8 @@ class Connection:
             ServerError: it cannot be reached.
             UsageError: JSON or HTTP cannot say what is asked, or the connection was closed.
         """
+        if os.getpid() != self._process:  # answers would go to whoever reads first from what was open
+            self._parents, self._http, self._process = self._http, self._connect(), os.getpid()
         try:
             return self._http.request(method, path, **options)
         except httpx.HTTPError as error:

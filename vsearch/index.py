@@ -310,7 +310,7 @@ class Index(Browsable, TidyIndex):
             roots=self.roots(),
             dead=dead_bytes(self._directory, self._reading()),
             chroma_url=self._settings.chroma_url,
-            exclude=self._directory.settings().exclude,
+            exclude=list(self._directory.settings().exclude),
         )
 
     def roots(self) -> list[str]:

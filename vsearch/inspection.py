@@ -119,7 +119,10 @@ def _compare(
     directory: IndexDirectory, catalog: Catalog, collection: Collection, full: bool
 ) -> Iterator[str]:
     expected = {str(row.photo_id) for row in catalog.matching("TRUE", ())}
-    held = set(collection.ids())
+    ids = collection.ids()
+    held = set(ids)
+    if len(ids) > len(held):
+        yield f"{len(ids) - len(held):,} photos are in the collection twice"
     if missing := expected - held:
         one = min(missing, key=int)
         yield f"{len(missing):,} photos are missing from the collection, photo {one} among them"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,18 @@ from vsearch.errors import (
 from vsearch.published import remove_superseded
 from vsearch.records import EncoderInfo
 from vsearch.updates import Writable
+
+_open: weakref.WeakSet[OpenIndex] = weakref.WeakSet()
+
+
+def _unlock() -> None:
+    """In a forked child the threads that held locks are gone: it would wait for ever to be refused."""
+    for index in _open:
+        index._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_unlock)
 
 
 class OpenIndex:
@@ -51,6 +64,7 @@ class OpenIndex:
         self._loaded: Encoder | None = None
         self._catalog: Catalog | None = None
         self._lock = threading.RLock()  # a thread must not close what another asks
+        _open.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -142,11 +156,14 @@ class OpenIndex:
 
     def _refuse_forked(self) -> None:
         """Neither SQLite's connections nor the threads of ONNX Runtime and Chroma outlive a fork."""
-        if os.getpid() != self._process:
+        if self._is_forked():
             raise UsageError(
                 f"{self.path} was opened before this process was forked; open it anew here, with "
                 "vsearch.Index.open"
             )
+
+    def _is_forked(self) -> bool:
+        return os.getpid() != self._process
 
     def _encoder(self) -> Encoder:
         self._refuse_forked()

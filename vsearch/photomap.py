@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from vsearch.catalog import Catalog, VectorRow
 from vsearch.components import PrincipalComponents
@@ -70,7 +71,8 @@ def photo_map(
     """
     sql, parameters = (condition.sql, condition.parameters) if condition else ("TRUE", ())
     rows = catalog.matching(sql, parameters)
-    places = positions(_reduced(vectors, rows), seed, on_step)
+    with threadpool_limits(1, user_api="blas"):  # with more, roundings and so positions would differ
+        places = positions(_reduced(vectors, rows), seed, on_step)
     photos = catalog.get_many([row.photo_id for row in rows])
     found = {
         row.photo_id: place for row, place in zip(rows, places, strict=True) if row.photo_id in photos

@@ -68,6 +68,7 @@ class Publisher:
             metric=self._settings.metric,
             fingerprint=self._settings.encoder,
             catalog=self._catalog.identity(),
+            part_ids=PART_IDS,
         )
         number = self._generations.publish(self._changes, description, base=base)
         with self._catalog.change() as change:
@@ -84,17 +85,19 @@ class Publisher:
     def _base(self) -> tuple[int, int, int]:
         """The generation to start from, the sequence it covers and its count; zeros for none.
 
-        One that is damaged, unreadable, older than the newest published, of another catalog, or in another
-        place is not built upon but replaced: what it covers cannot be told from the catalog's sequences.
+        One that is damaged, unreadable, older than the newest published, of another catalog, in another
+        place, or in parts of another length is not built upon but replaced: what it covers cannot be told
+        from the catalog's sequences, and an id of it might lie in two parts.
         """
         settings, generations = self._settings, self._generations
-        ours = (settings.encoder, settings.metric, self._catalog.identity(), generations.url)
+        ours = (settings.encoder, settings.metric, self._catalog.identity(), generations.url, PART_IDS)
         try:
             number = generations.current()
             if not number or number < self._catalog.published():
                 return 0, 0, 0
             manifest = generations.manifest(number)
-            if (manifest.fingerprint, manifest.metric, manifest.catalog, manifest.server) != ours:
+            m = manifest
+            if (m.fingerprint, m.metric, m.catalog, m.server, m.part_ids) != ours:
                 return 0, 0, 0
             generations.verify(number)
         except (IndexDamaged, StorageError):

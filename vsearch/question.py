@@ -162,6 +162,7 @@ class Asker:
     def _picture(self, picture: Picture, crop: Crop | None) -> Question | _Decoded:
         expected = None
         if isinstance(picture, Photo):
+            picture = self._of_now(picture)
             if crop is None:
                 return self._recalled(picture, self._twins(picture.sha256, picture.file.absolute))
             expected, picture = picture.sha256, picture.file.absolute
@@ -193,6 +194,23 @@ class Asker:
         found = self._catalog.with_digest(sha256) if sha256 else ()
         ready = (photo for photo in found if photo.state == "ready")
         return sorted(ready, key=lambda photo: (photo.file.absolute != asked, photo.file.absolute))
+
+    def _of_now(self, photo: Photo) -> Photo:
+        """The same photo as the index has it by now: its vector may lie elsewhere, and be another encoder's.
+
+        Raises:
+            PhotoError: it is gone, or its file has changed.
+        """
+        found = self._catalog.get(photo.id)
+        if found is not None and found.sha256 == photo.sha256:
+            return found
+        if twins := self._twins(photo.sha256, photo.file.absolute):
+            return twins[0]
+        raise PhotoError(
+            photo.file.absolute,
+            "the index has this photo no more, or another in its place",
+            "give its path",
+        )
 
     def _recalled(self, photo: Photo, twins: Sequence[Photo]) -> Question:
         """A photo of the index: its vector and thumbnail lie there."""

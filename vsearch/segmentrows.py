@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vsearch.directory import IndexDirectory
+from vsearch.errors import IndexDamaged
 from vsearch.records import Location
 from vsearch.segments import Segment, SegmentKind
 
@@ -36,7 +37,11 @@ class SegmentRows:
             IndexDamaged: the segment is missing or torn.
         """
         with self._lock:
-            row: npt.NDArray[np.float32] = self.segment(place.segment).read(place.row, place.row + 1)[0]
+            segment = self.segment(place.segment)
+            rows: npt.NDArray[np.float32] = segment.read(place.row, place.row + 1)
+        if not len(rows):
+            raise IndexDamaged(f"{segment.path} has no row {place.row}; run `vsearch check`")
+        row: npt.NDArray[np.float32] = rows[0]
         return row
 
     def thumbnail(self, place: Location) -> bytes:

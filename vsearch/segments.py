@@ -354,7 +354,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise IndexDamaged(
             f"cannot read {path}: permission denied; make it readable for this user"
         ) from error
-    except (OSError, RuntimeError, KeyError, ValueError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError) as error:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else "it is torn") from error
 
 

@@ -58,11 +58,14 @@ class Settings:
         if self.metric not in get_args(Metric):
             raise UsageError(f"metric must be one of {', '.join(get_args(Metric))}; received {self.metric!r}")
         most: object = self.max_megapixels
-        if not isinstance(most, int | float) or not 0 < most < math.inf:
+        if isinstance(most, bool) or not isinstance(most, int | float) or not 0 < most < math.inf:
             raise UsageError(
                 f"max_megapixels must be a number above 0; received {most!r}, with which every photo would "
                 "be skipped"
             )
+        keep: object = self.keep_pixels
+        if not isinstance(keep, bool):
+            raise UsageError(f"keep_pixels is True or False; received {keep!r}")
         return self
 
     def as_json(self) -> str:

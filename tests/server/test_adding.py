@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import vsearch
 from tests import album
 from tests.serving import Server, eventually
+from vsearch.server.adding import Adder
 
 
 def upload(url: str, data: bytes) -> httpx.Response:
@@ -36,6 +38,23 @@ def test_the_same_upload_twice_is_one_photo(index: vsearch.Index, tmp_path: Path
     with Server(index.path, "--allow-add") as server, server.http() as http:
         report = http.post("/api/v1/photos", files=[("file", data), ("file", data)], timeout=60).json()
         assert (report["added"], report["unchanged"], len(report["photos"])) == (1, 1, 2)
+
+
+def test_what_was_sent_is_kept_whatever_became_of_an_earlier_copy(
+    index: vsearch.Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adder, root = Adder(index, 100.0), str(tmp_path / "photos")
+    data = album.write(tmp_path / "new.png", 430).read_bytes()
+    first = adder.save(data, root)
+    monkeypatch.setattr(time, "strftime", lambda _: "2031-01")
+    assert adder.save(data, root) == first  # in another month too
+    first.write_bytes(album.write(tmp_path / "edited.png", 431).read_bytes())
+    second = adder.save(data, root)
+    assert second.read_bytes() == data and first.read_bytes() != data
+    assert adder.save(data, root) == second
+    second.write_bytes(b"edited as well")
+    third = adder.save(data, root)
+    assert (third.parent, third.stem) == (second.parent, f"{second.stem}-1") and third.read_bytes() == data
 
 
 def test_the_folder_must_be_chosen_among_several(index: vsearch.Index, tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ class InFolders(Place):
             digests=digests,
             stamps=stamps,
             parts=parts,
+            part_ids=d.part_ids,
         )
 
     def drop(self, home: Path, identities: set[str], keep: set[str]) -> None:

@@ -32,6 +32,7 @@ class Description:
         fingerprint: of the encoder.
         catalog: identity of the catalog.
         hnsw: of its graph.
+        part_ids: how many ids share a part.
     """
 
     sequence: int
@@ -40,6 +41,7 @@ class Description:
     fingerprint: str
     catalog: str = ""
     hnsw: HnswParameters = field(default_factory=HnswParameters)
+    part_ids: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Manifest:
         stamps: ``[size, mtime_ns, ctime_ns]`` of those when they were written: a file that still has
             them need not be read to know that it is the same.
         parts: photos in each part, where its files hold it.
+        part_ids: how many ids shared a part; by another number an id would lie in two.
         server: URL of the Chroma server that holds it; ``""`` where its files do.
         collection: name of its collection there.
     """
@@ -72,6 +75,7 @@ class Manifest:
     digests: dict[str, str]
     stamps: dict[str, list[int]]
     parts: list[int]
+    part_ids: int = 0
     server: str = ""
     collection: str = ""
 

@@ -265,6 +265,7 @@ class OnServer(Place):
             digests={},
             stamps={},
             parts=[],
+            part_ids=d.part_ids,
             server=self.url,
             collection=name,
         )

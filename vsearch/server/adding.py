@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from vsearch import durable, files
@@ -88,16 +89,20 @@ class Adder:
             StorageError: the root cannot be written.
         """
         kind = decode(data, 8, max_megapixels=self._max_megapixels, name="upload").facts.format
-        name = f"{files.digest(data)[:32]}.{_SUFFIXES.get(kind, kind.lower())}"
+        digest, suffix = files.digest(data), _SUFFIXES.get(kind, kind.lower())
         folder = Path(root, FOLDER, time.strftime("%Y-%m"))
         if not os.path.isdir(root):  # to make it would hide photos below where a disk is mounted later
             raise StorageError(f"the photo folder {root} is not there; mount its disk")
         with durable.storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             durable.fsync_folder(folder.parent)
-        if not (folder / name).exists():
-            durable.write_atomic(folder / name, data)
-        return folder / name
+            for there in sorted(folder.parent.glob(f"*/{digest[:32]}*.{suffix}")):
+                if files.sha256(str(there)) == digest:  # sent before, this month or another, and not edited
+                    return there
+        names = (f"{digest[:32]}{'-' * bool(n)}{n or ''}.{suffix}" for n in count())
+        path = next(folder / name for name in names if not (folder / name).exists())
+        durable.write_atomic(path, data)
+        return path
 
     def add(self, paths: Sequence[Path]) -> Future[None]:
         """Index files that :meth:`save` wrote; done when a published generation has them."""

@@ -140,5 +140,8 @@ def _parsed(text: str) -> schemas.QueryRequest:
     try:
         return schemas.QueryRequest.model_validate_json(text)
     except pydantic.ValidationError as error:
-        wrong = [{"where": "request", "message": f"{e['loc']}: {e['msg']}"} for e in error.errors()]
-        raise Problem(422, "invalid", f"request: {wrong[0]['message']}", errors=wrong) from error
+        wrong = [
+            {"where": ".".join(["request", *map(str, e["loc"])]), "message": e["msg"]} for e in error.errors()
+        ]
+        detail = "; ".join(f"{e['where']}: {e['message']}" for e in wrong)
+        raise Problem(422, "invalid", detail, errors=wrong) from error
