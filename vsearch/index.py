@@ -41,7 +41,8 @@ class Index(Browsable, TidyIndex):
 
     Make one with :meth:`create` or :meth:`open`.  Reading needs no lock and sees the published generation;
     methods that write hold the writer's lock while they run.  Threads that share one ask in turn; with one
-    each they ask side by side.  A forked child opens its own.  All methods may raise
+    each they ask side by side.  A forked child opens its own; fork before anything is asked, or spawn, for
+    the threads of numpy's and scikit-learn's libraries do not outlive a fork.  All methods may raise
     :class:`~vsearch.errors.VsearchError`.
 
     >>> import tempfile, vsearch
