@@ -63,6 +63,24 @@ def test_a_form_field_that_nobody_knows_is_refused(http: httpx.Client, served_ph
     assert "k" in answer.json()["errors"][0]["where"] and "not permitted" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/photos?limti=1", "query.limti: there is no such parameter here; it has "),
+        (
+            "/photos/1/similar?k=2&where=width>1",
+            "query.where: there is no such parameter here; it has k",
+        ),
+        ("/status?a", "query.a: there is no such parameter here"),
+    ],
+)
+def test_a_parameter_that_nobody_knows_is_refused(http: httpx.Client, path: str, named: str) -> None:
+    problem = problem_of(http.get(f"/api/v1{path}"), 422, "invalid")
+    assert str(problem["detail"]).startswith(named)
+    assert http.head(f"/api/v1{path}").status_code == 422
+    assert http.get("/healthz?now=1").status_code == 200
+
+
 def test_uploads_to_be_like_and_unlike(http: httpx.Client, served_photos: Path) -> None:
     plus, minus = (served_photos / "day0" / f"photo00{n}.png" for n in (0, 2))
     files = [("image", plus.read_bytes()), ("minus", minus.read_bytes())]

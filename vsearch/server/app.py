@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 import vsearch
 from vsearch.errors import UsageError
@@ -46,8 +46,9 @@ def create_app(index: Index, options: Options) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     app.state.service = served
-    for topic in (queries, photos, duplicates, maps, service, page):
-        app.include_router(topic.router)
+    for topic in (queries, photos, duplicates, maps, service):
+        app.include_router(topic.router, dependencies=[Depends(problems.refuse_unknown_parameters)])
+    app.include_router(page.router)
     problems.install(app)
     app.add_middleware(problems.Plain)
     largest = options.max_upload_bytes

@@ -86,6 +86,24 @@ def of_error(error: errors.VsearchError) -> Problem:
     return Problem(status, wire.WORDS[kind], str(error), headers, **members)
 
 
+def refuse_unknown_parameters(request: Request) -> None:
+    """Refuse query parameters that the route does not have: a misspelt filter must not let all pass.
+
+    Raises:
+        Problem: there is one.
+    """
+    path = request.scope["route"].path
+    if not path.startswith("/api/"):
+        return  # whoever looks whether the server is up may add what defeats caches
+    operations = request.app.openapi()["paths"].get(path, {})
+    operation = operations.get("get" if request.method == "HEAD" else request.method.lower(), {})
+    known = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
+    if unknown := [name for name in request.query_params if name not in known]:
+        wrong = {"where": f"query.{unknown[0]}", "message": "there is no such parameter"}
+        has = f"; it has {', '.join(known)}" if known else ""
+        raise Problem(422, "invalid", f"{wrong['where']}: {wrong['message']} here{has}", errors=[wrong])
+
+
 def _of_untyped(error: dict[str, Any]) -> str:
     """What to say of one error of a request that does not call its body JSON."""
     if error["loc"] == ("body",) and error["type"] != "missing":
