@@ -16,6 +16,7 @@ import pytest
 
 import vsearch
 from tests import album
+from tests.serving import Server
 from vsearch import errors, sending
 from vsearch.connection import Connection
 
@@ -49,6 +50,21 @@ def test_a_closed_client_says_so() -> None:
     client.close()
     with pytest.raises(vsearch.UsageError, match="was closed"):
         client.status()
+
+
+def test_duplicates_are_those_of_the_index(family_index: vsearch.Index) -> None:
+    expected = family_index.duplicates()
+    assert expected
+    with Server(family_index.path) as server, vsearch.connect(server.url) as client:
+        assert client.duplicates() == expected
+
+
+def test_what_is_sent_must_be_named() -> None:
+    with (
+        vsearch.connect("http://127.0.0.1:1") as client,
+        pytest.raises(vsearch.UsageError, match="name photos"),
+    ):
+        client.add()
 
 
 def test_a_forked_child_shares_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,11 @@ def test_a_hidden_folder_that_was_named_is_walked(index: vsearch.Index, photos: 
     safety.assert_sound(index.path)
 
 
+def test_what_is_removed_must_be_named(index: vsearch.Index) -> None:
+    with pytest.raises(vsearch.UsageError, match="name photos"):
+        index.remove()
+
+
 def test_a_link_is_removed_without_the_photo_that_it_leads_to(index: vsearch.Index, photos: Path) -> None:
     (photos / "fav").mkdir()
     (photos / "fav" / "best.png").symlink_to(photos / "day0" / "photo000.png")

@@ -221,7 +221,9 @@ class Client:
         paths = [path for photo in photos for path in sending.paths(photo, unreadable)]
         if not paths:
             names = ", ".join(os.fspath(photo) for photo in photos)
-            raise errors.UsageError(f"no photos in {names}")
+            raise errors.UsageError(
+                f"no photos in {names}" if photos else "name photos, or folders of photos"
+            )
         reports: list[SyncReport] = []
         done = 0
         for some in sending.batches(paths):

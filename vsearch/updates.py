@@ -110,8 +110,10 @@ def remove(index: Writable, paths: Sequence[str | os.PathLike[str]]) -> SyncRepo
     A root at, or below, one of them is walked no more, unless the walk of another comes across it anyway.
 
     Raises:
-        UsageError: the index has neither a photo nor a root at one of them.
+        UsageError: the index has neither a photo nor a root at one of them, or none is named.
     """
+    if not paths:
+        raise UsageError("name photos of the index, or folders of them")
     tally = Tally()
     sweep(index.directory, index.catalog)
     found = [_named(index, path) for path in paths]  # all of them, before anything is changed

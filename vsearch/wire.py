@@ -106,7 +106,7 @@ def groups(fields: dict[str, Any]) -> tuple[list[DuplicateGroup], int]:
 
 def group(fields: dict[str, Any]) -> DuplicateGroup:
     """A group of duplicates."""
-    members = [
+    members = tuple(
         DuplicateMember(
             **{
                 **member,
@@ -115,7 +115,7 @@ def group(fields: dict[str, Any]) -> DuplicateGroup:
             }
         )
         for member in fields["members"]
-    ]
+    )
     representative = DuplicatePhoto(**fields["representative"])
     return DuplicateGroup(representative, members, fields["keep"], fields["why"])
 
