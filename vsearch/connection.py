@@ -50,7 +50,7 @@ class Connection:
             trust_env=False,
         )
         self._http, self._process = self._connect(), os.getpid()
-        self._parents: httpx.Client | None = None
+        self._parents: httpx.Client | None = None  # kept: the parent goes on using its connections
 
     def close(self) -> None:
         """Close it."""

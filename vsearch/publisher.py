@@ -96,8 +96,8 @@ class Publisher:
             if not number or number < self._catalog.published():
                 return 0, 0, 0
             manifest = generations.manifest(number)
-            m = manifest
-            if (m.fingerprint, m.metric, m.catalog, m.server, m.part_ids) != ours:
+            made_for = (manifest.fingerprint, manifest.metric, manifest.catalog, manifest.server)
+            if (*made_for, manifest.part_ids) != ours:
                 return 0, 0, 0
             generations.verify(number)
         except (IndexDamaged, StorageError):

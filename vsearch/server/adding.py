@@ -10,10 +10,10 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 
 from vsearch import durable, files
@@ -96,11 +96,11 @@ class Adder:
         with durable.storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             durable.fsync_folder(folder.parent)
-            for there in sorted(folder.parent.glob(f"*/{digest[:32]}*.{suffix}")):
-                if files.sha256(str(there)) == digest:  # sent before, this month or another, and not edited
-                    return there
-        names = (f"{digest[:32]}{'-' * bool(n)}{n or ''}.{suffix}" for n in count())
-        path = next(folder / name for name in names if not (folder / name).exists())
+            for month in sorted(folder.parent.iterdir()):
+                for there in takewhile(Path.exists, _places(month, digest, suffix)):
+                    if files.sha256(str(there)) == digest:  # sent before, and not edited since
+                        return there
+        path = next(path for path in _places(folder, digest, suffix) if not path.exists())
         durable.write_atomic(path, data)
         return path
 
@@ -160,6 +160,12 @@ class Adder:
 
     def _show(self, progress: Progress) -> None:
         self._progress = progress
+
+
+def _places(folder: Path, digest: str, suffix: str) -> Iterator[Path]:
+    """Where an upload may be saved: a later place if what lies in an earlier one was edited."""
+    yield folder / f"{digest[:32]}.{suffix}"
+    yield from (folder / f"{digest[:32]}-{n}.{suffix}" for n in count(1))
 
 
 def root_of(roots: Sequence[str], wanted: str | None) -> str:
