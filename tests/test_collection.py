@@ -127,12 +127,13 @@ def test_parts_search_a_share_of_the_candidates(local: Generations) -> None:
         with local.open(publish(local, truth, base=local.current())) as collection:
             each = [(part.configuration["hnsw"] or {}).get("ef_search") for part in collection._parts]
             breadths.append(each)
-    assert breadths == [[142] * 2, [116] * 3, [100] * 4, [90] * 5]
+    assert breadths == [[165] * 2, [120] * 3, [101] * 4, [90] * 5]
     truth.remove(*map(str, range(120)))  # of three parts all, which are asked no more
+    truth.put(batch(random_vectors(40), 200))  # and another part begins
     with local.open(publish(local, truth, base=local.current())) as collection:
         assert [(part.configuration["hnsw"] or {}).get("ef_search") for part in collection._parts] == [
-            142
-        ] * 2
+            116
+        ] * 3
 
 
 def test_rows_are_replaced(generations: Generations, truth: Truth) -> None:

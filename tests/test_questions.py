@@ -380,6 +380,9 @@ def test_what_is_related_may_be_behind_what_is_not(toy_encoder: Path, tmp_path: 
         index.add(tmp_path / "photos")
         asked = Asked((Weighted(tmp_path / "photos/day0/photo000.png"),))
         passing = {m.id for m in index.answer(asked, AnswerOptions(None, min_match=0.5)).matches}
+        best = index.answer(asked, AnswerOptions(200, min_match=0.3)).matches
+        for k in (1, 7, 20, 38, 110):  # pages of one list
+            assert index.answer(asked, AnswerOptions(k, min_match=0.3)).matches == best[:k]
         found, k = index.answer(asked, AnswerOptions(1, min_match=0.5)), 1
         while found.more:
             k += 20

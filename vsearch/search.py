@@ -150,17 +150,22 @@ class Searcher:
         self, question: Question, pool: _Pool, k: int, wanted: AnswerOptions, only: Only | None
     ) -> Answer:
         more = True
-        matches = self._matches(question, pool, k, wanted.refine, only)
+        # What is related need not come first, for neighbours lift others: it is looked for among all of them.
+        count = k if wanted.min_match is None else max(k, len(pool.ids))
+        matches = self._matches(question, pool, count, wanted.refine, only)
         if wanted.min_match is not None:
             found = self._probabilities(question, np.array([match.cosine for match in matches], np.float64))
             found[[match.kind == "identical" for match in matches]] = 1.0  # whatever the spread says
             matches = [replace(m, match=float(p)) for m, p in zip(matches, found, strict=True)]
-            if k >= len(pool.ids):  # what is not in the pool is farther than all in it
-                farthest = self._probabilities(question, pool.cosines.min(initial=1.0, keepdims=True))
-                more = float(farthest[0]) >= wanted.min_match
+            # What is not in the pool is farther than all in it.
+            farthest = self._probabilities(question, pool.cosines.min(initial=1.0, keepdims=True))
+            more = float(farthest[0]) >= wanted.min_match
         if wanted.min_score is not None and self._settings.metric == "cosine":  # they fall with the rank
             more = more and bool(matches) and matches[-1].score >= wanted.min_score
-        return replace(_kept(matches, wanted), more=more)
+        kept = _kept(matches, wanted)
+        if len(kept.matches) > k:
+            return Answer(kept.matches[:k], more=True)
+        return replace(kept, more=more)
 
     def _probabilities(self, question: Question, plain: Scores) -> Scores:
         """That photos with these plain cosines are related to the question."""

@@ -137,6 +137,17 @@ def photo_from_json(text: str) -> tuple[Photo, int]:
     return Photo(**fields), root
 
 
+def id_since(sequence: int) -> str:
+    """The id, in a condition beside that on sequences: SQLite is to search by it where all sequences count.
+
+    Else it would read all rows of a part to find the few that changed.
+
+    >>> id_since(0), id_since(7)
+    ('id', '+id')
+    """
+    return "+id" if sequence else "id"
+
+
 def raw(text: str) -> bytes:
     """A path as the bytes that the file system has."""
     return text.encode("utf-8", "surrogateescape")

@@ -188,7 +188,7 @@ class Catalog:
     def below(self, root: str, folder: str) -> Iterator[Photo]:
         """Every photo under ``folder`` (relative to ``root``; ``""`` for all), streamed by id."""
         if not folder:
-            return self._paged("root = ?", self._root(root))
+            return self._paged("+root = ?", self._root(root))  # by id: each page would sort the root anew
         low, high = rows.raw(folder + "/"), rows.raw(folder + "0")  # "0" is the character after "/"
         within = "root = ? AND path >= CAST(? AS TEXT) AND path < CAST(? AS TEXT)"
         return self._paged(within, self._root(root), low, high)
@@ -199,8 +199,8 @@ class Catalog:
 
     def changed_since(self, sequence: int, ids: range) -> Iterator[Photo]:
         """Ready photos among ``ids`` that changed after ``sequence``, by vector location."""
-        where = "state = 'ready' AND sequence > ? AND id BETWEEN ? AND ?"
-        return self._many(f"{where} ORDER BY vector_segment, vector_row", sequence, ids[0], ids[-1])
+        where = f"state = 'ready' AND sequence > ? AND {rows.id_since(sequence)} BETWEEN ? AND ?"
+        return self._many(f"{where} ORDER BY +vector_segment, +vector_row", sequence, ids[0], ids[-1])
 
     def id_blocks_changed_since(self, sequence: int, length: int) -> list[int]:
         """In which blocks of ``length`` ids photos changed after ``sequence``, removals included."""
@@ -224,16 +224,16 @@ class Catalog:
 
     def count_ready_since(self, sequence: int, ids: range) -> int:
         """How many photos :meth:`changed_since` gives."""
-        ready = "SELECT count(*) FROM photos WHERE state = 'ready' AND sequence > ? AND id BETWEEN ? AND ?"
-        return self._number(ready, sequence, ids[0], ids[-1])
+        ready = "SELECT count(*) FROM photos WHERE state = 'ready' AND sequence > ?"
+        among = f"AND {rows.id_since(sequence)} BETWEEN ? AND ?"
+        return self._number(f"{ready} {among}", sequence, ids[0], ids[-1])
 
     def unready_since(self, sequence: int, ids: range | None = None) -> Iterator[int]:
         """Those of ``ids`` that a generation covering ``sequence`` may hold but must not any more."""
         failed = "SELECT id, sequence FROM photos WHERE state = 'failed'"
         query = f"SELECT id FROM (SELECT id, sequence FROM removals UNION ALL {failed})"
         with self._errors():
-            # Without a range no condition on ids: SQLite would search by it, the whole table.
-            among, ends = (" AND id BETWEEN ? AND ?", (ids[0], ids[-1])) if ids else ("", ())
+            among, ends = (" AND +id BETWEEN ? AND ?", (ids[0], ids[-1])) if ids else ("", ())
             for (photo_id,) in self._db.execute(f"{query} WHERE sequence > ?{among}", (sequence, *ends)):
                 yield int(photo_id)
 

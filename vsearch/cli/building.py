@@ -61,7 +61,7 @@ def build_index(
     ] = None,
     max_megapixels: Annotated[
         float | None,
-        typer.Option("--max-megapixels", min=0.0, help="Skip larger photos. Default: 200."),
+        typer.Option("--max-megapixels", min=0.001, help="Skip larger photos. Default: 200."),
     ] = None,
     metric: Annotated[
         str | None,

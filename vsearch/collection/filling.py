@@ -164,19 +164,29 @@ def create(folder: Path, part: int, metric: Metric, hnsw: HnswParameters) -> Non
             client.close()
 
 
-def share_breadth(folder: Path, parts: int, sharing: int, hnsw: HnswParameters) -> None:
-    """Set ``ef_search`` of each of the ``parts`` to that of ``hnsw`` by the root of how many are ``sharing``.
+def breadth(parts: Sequence[int], hnsw: HnswParameters) -> int:
+    """How many candidates to keep in each of ``parts``, which have so many photos.
 
-    Together they look at more candidates than one graph would, and find as much: in five parts of 200,000 a
-    fifth for each (40) found 99.0 % of the ten nearest, half for each all of them.
+    That of ``hnsw`` by the root of how many parts of one size would be as uneven as these: together they look
+    at more candidates than one graph would, and find as much.  In five parts of 200,000 a fifth for each (40)
+    found 99.0 % of the ten nearest, half for each all of them.
+
+    >>> [breadth(parts, HnswParameters()) for parts in ([9], [9, 9], [900, 1], [9, 9, 9, 9, 9], [0])]
+    [200, 142, 200, 90, 200]
     """
-    breadth = math.ceil(hnsw.ef_search / math.sqrt(sharing))
+    sharing = sum(parts) ** 2 / max(1, sum(count**2 for count in parts))
+    return math.ceil(hnsw.ef_search / math.sqrt(max(1.0, sharing)))
+
+
+def share_breadth(folder: Path, parts: Sequence[int], hnsw: HnswParameters) -> None:
+    """Set ``ef_search`` of each of the ``parts``, which have so many photos, to their :func:`breadth`."""
+    shared = breadth(parts, hnsw)
     with errors():
         client = client_of(folder)
         try:
-            for part in range(parts):
+            for part in range(len(parts)):
                 photos = client.get_collection(part_name(part), embedding_function=None)
-                photos.modify(configuration={"hnsw": {"ef_search": breadth}})
+                photos.modify(configuration={"hnsw": {"ef_search": shared}})
         finally:
             client.close()
 

@@ -12,13 +12,13 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 from vsearch import durable
 from vsearch.collection.chroma import Collection, open_folder
-from vsearch.collection.filling import create, fill, share_breadth
+from vsearch.collection.filling import breadth, create, fill, share_breadth
 from vsearch.collection.generations import MANIFEST, Base, Description, Manifest, Place, Source, damaged
 from vsearch.errors import CollectionError, StorageError
 
@@ -63,15 +63,15 @@ class InFolders(Place):
         d = description
         with durable.storage_errors(folder), _full_disks(folder):
             parts = _start(folder, base, d)
-            before = _filled(parts)
+            before, begun = breadth(parts, d.hnsw), len(parts)
             durable.step("generation-copied")
             for changes in source(base.sequence if base else 0):
                 while len(parts) <= changes.part:
                     create(folder, len(parts), d.metric, d.hnsw)
                     parts.append(0)
                 parts[changes.part] = fill(folder, changes, d.dimension, standing=parts[changes.part])
-            if _filled(parts) != before:
-                share_breadth(folder, len(parts), _filled(parts), d.hnsw)
+            if breadth(parts, d.hnsw) != before or len(parts) > begun:
+                share_breadth(folder, parts, d.hnsw)
         _check_written(folder)
         durable.step("generation-persisted")
         with durable.storage_errors(folder):
@@ -109,11 +109,6 @@ def _full_disks(folder: Path) -> Iterator[None]:
         raise StorageError(
             f"cannot write {folder}: the disk is full; free some space{durable.AGAIN}"
         ) from error
-
-
-def _filled(parts: Sequence[int]) -> int:
-    """How many parts have photos; one that has none left is not asked."""
-    return max(1, sum(count > 0 for count in parts))
 
 
 def _start(folder: Path, base: Base | None, description: Description) -> list[int]:

@@ -149,8 +149,11 @@ def _check_count(request: Request, staged: Staged, training: int) -> None:
     components = request.options.vector.components
     least = max(request.options.batch_size, components + 1)
     if training < least or training == len(staged.rows):
-        why = f"pca:{components}" if least > request.options.batch_size else f"a batch of {least}"
+        narrow = least > request.options.batch_size
+        why, smaller = (
+            (f"pca:{components}", "--vector pca:N") if narrow else (f"a batch of {least}", "--batch-size")
+        )
         raise UsageError(
             f"{len(staged.rows)} photos, of which {training} are to train on, are too few for {why}; "
-            "add photos, or choose a smaller --batch-size, --validation-split or --vector pca:N"
+            f"add photos, or give `vsearch train` a smaller {smaller} or --validation-split"
         )
