@@ -15,6 +15,7 @@ import pytest
 import vsearch
 from tests.album import write_album
 from tests.chroma import ChromaProcess
+from vsearch.encoders import Encoder, resolve
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -155,6 +156,21 @@ def test_candidates_of_a_small_collection_are_all_there(
     with vsearch.Index.create(tmp_path / "i.vsearch", encoder=str(toy_encoder)) as index:
         index.add(tmp_path / "photos")
         assert accuracy.candidates(index) == (1.0, 1.0)
+
+
+def test_crops_are_the_same_in_each_run(
+    tmp_path: Path, toy_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = script("crops", monkeypatch)
+    write_album(tmp_path, 4)
+    paths, encoder = sorted(tmp_path.rglob("*.jpg")), Encoder(resolve(str(toy_encoder)))
+    vectors = crops.cropped(paths, 30, encoder)
+    assert vectors.shape == (30, encoder.dimension)
+    assert len(np.unique(vectors, axis=0)) == 30
+    assert np.array_equal(vectors, crops.cropped(paths, 30, encoder))
+    mixed = crops.mixed(vectors, 70_000)
+    assert len(np.unique(mixed[-1000:], axis=0)) > 900
+    assert np.allclose(np.linalg.norm(mixed, axis=1), 1, atol=1e-5)
 
 
 def test_photos_of_scale_are_all_different(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import vsearch
 from tests import album, toy
 from vsearch import durable
 from vsearch.catalog import VectorRow
-from vsearch.collection import Collection
+from vsearch.collection import Collection, folders
 from vsearch.directory import IndexDirectory
 from vsearch.nearest import Only, Scan, Slices
 from vsearch.published import generations_of
@@ -84,6 +84,28 @@ def test_a_collection_in_parts_gives_the_same_matches(
         assert_graph_and_scan_agree(index, photos)
         vsearch.Index.rebuild(index.path)
     assert parts_of(index) == [3, 0, 4, 2]
+
+
+def test_what_did_not_change_is_not_read_again(
+    index: vsearch.Index, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts that are only copied keep the checksums that they were published with."""
+    monkeypatch.setattr("vsearch.publisher.PART_IDS", 4)
+    vsearch.Index.rebuild(index.path)
+    read: list[str] = []
+    digest = folders._digest
+
+    def noted(path: Path) -> str:
+        read.append(path.parent.name)
+        return digest(path)
+
+    monkeypatch.setattr(folders, "_digest", noted)
+    album.write(photos / "day1" / "photo001.jpg", 70)
+    index.sync()
+    assert len(set(read)) == 1
+    generations = generations_of(index._directory, index._directory.settings())
+    assert len(generations.manifest(generations.current()).digests) == 4 * len(read)
+    generations.verify(generations.current(), every_byte=True)
 
 
 def test_parts_of_another_length_are_made_anew(

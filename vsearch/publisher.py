@@ -18,8 +18,8 @@ from vsearch.segments import Segment
 from vsearch.settings import Settings
 
 # So many ids share a part of the collection: adding to a graph takes the longer the larger it is, but asking
-# two graphs takes longer than asking one (docs/scale.md).
-PART_IDS = 200_000
+# two graphs takes twice as long as asking one (docs/scale.md).
+PART_IDS = 2**20
 # While a long build runs it publishes the first so many photos, and from then on at the growth of the kind.
 _FIRST = 1024
 

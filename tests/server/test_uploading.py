@@ -208,3 +208,15 @@ def test_the_one_to_keep_of_equal_duplicates_is_the_one_that_was_named(
             assert http.post("/api/v1/duplicates/decisions", json=decided).status_code == 201
             groups = http.get("/api/v1/duplicates?kind=identical", timeout=60).json()["groups"]
             assert [(group["keep"], group["why"]) for group in groups] == [(str(photo.id), "you decided so")]
+
+
+def test_a_decision_that_cannot_be_made_or_undone_says_why(server: Server) -> None:
+    both = {"what": "keep", "photos": ["1", "2"]}
+    with server.http() as http:
+        answer = http.post("/api/v1/duplicates/decisions", json=both)
+        assert (answer.status_code, answer.json()["detail"]) == (
+            422,
+            "body: keep is decided about one photo, not-duplicates about two",
+        )
+        answer = http.delete("/api/v1/duplicates/decisions/01234567")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "there is no decision 01234567")

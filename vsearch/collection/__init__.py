@@ -7,10 +7,10 @@ processes on one directory lose vectors silently.  So the writer works on a priv
     -> rename -> switch CURRENT
 
 Readers open what CURRENT names and need no lock.  Beside Chroma's files each generation has a
-``generation.json``: the catalog sequence that it covers, and size and SHA-256 of each file, so that a torn
+``generation.json``: the catalog sequence that it covers, and size and checksum of each file, so that a torn
 directory is noticed before Chroma opens it (opening one can end the process).
 
-Above 200,000 photos a collection lies in parts: collections of Chroma's, side by side in the directory,
+Above a million photos a collection lies in parts: collections of Chroma's, side by side in the directory,
 asked at once and merged by nearness.  Adding to a graph takes the longer the larger it is.
 
 On a Chroma server a generation is a collection of its own, filled from the segments; its folder has the

@@ -56,7 +56,7 @@ class Manifest:
         metric: how distances are measured.
         fingerprint: of the encoder.
         files: size of each file in bytes, by relative name.
-        digests: SHA-256 of each file that opening does not change.
+        digests: BLAKE2b of each file that opening does not change.
         stamps: ``[size, mtime_ns, ctime_ns]`` of those when they were written: a file that still has
             them need not be read to know that it is the same.
         parts: photos in each part, where its files hold it.
@@ -82,11 +82,12 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A generation that another one may start from: its folder, the sequence that it covers, its parts."""
+    """A generation that another one may start from: its folder, and what its manifest says."""
 
     folder: Path
     sequence: int
     parts: list[int]
+    digests: dict[str, str]
 
 
 class Place(ABC):
@@ -309,7 +310,7 @@ class Generations:
         manifest = self.manifest(number) if number else None
         if manifest is None or manifest.server != self.url:
             return None
-        return Base(self.folder(number), manifest.sequence, manifest.parts)
+        return Base(self.folder(number), manifest.sequence, manifest.parts, manifest.digests)
 
     def _manifests(self) -> list[Manifest]:
         """Those that can be read."""

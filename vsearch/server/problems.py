@@ -110,7 +110,12 @@ def _of_untyped(error: dict[str, Any]) -> str:
         return "it was not sent as JSON; add the header Content-Type: application/json"
     if error["loc"][0] == "body" and error["type"] == "missing" and len(error["loc"]) > 1:
         return f"send it as multipart/form-data, in the field `{error['loc'][1]}`"
-    return str(error["msg"])
+    return _message(error)
+
+
+def _message(error: dict[str, Any]) -> str:
+    """What pydantic says, without its own word before what vsearch says."""
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def install(app: FastAPI) -> None:
@@ -129,7 +134,7 @@ def install(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         is_json = "json" in request.headers.get("content-type", "")
         wrong = [
-            {"where": ".".join(map(str, e["loc"])), "message": e["msg"] if is_json else _of_untyped(e)}
+            {"where": ".".join(map(str, e["loc"])), "message": _message(e) if is_json else _of_untyped(e)}
             for e in error.errors()
         ]
         detail = "; ".join(f"{e['where']}: {e['message']}" for e in wrong)

@@ -247,7 +247,7 @@ class Decide(Model):
     def _as_many_as_needed(self) -> Decide:
         needed = 1 if self.what == "keep" else 2
         if len(self.photos) != needed:
-            raise ValueError(f"{self.what} is decided about {needed} photos")
+            raise ValueError("keep is decided about one photo, not-duplicates about two")
         return self
 
 

@@ -12,7 +12,7 @@ from vsearch.duplicates.decisions import Decision
 from vsearch.index import Index
 from vsearch.records import Relation
 from vsearch.server import schemas
-from vsearch.server.problems import documented
+from vsearch.server.problems import Problem, documented
 from vsearch.server.service import Served, found, json_response
 
 router = APIRouter(prefix="/api/v1/duplicates", tags=["duplicates"])
@@ -58,5 +58,12 @@ async def decide(decision: schemas.Decide, service: Served) -> Response:
 @router.delete("/decisions/{name}", status_code=204, response_class=Response, responses=documented(507))
 async def forget(name: Annotated[str, Path(pattern="^[0-9a-f]{8}$")], service: Served) -> Response:
     """Undo a decision."""
-    await service.read(lambda index: index.tidying().forget_decision(name))
+
+    def work(index: Index) -> None:
+        tidying = index.tidying()
+        if all(decision.id != name for decision in tidying.decisions()):
+            raise Problem(404, "not-found", f"there is no decision {name}")
+        tidying.forget_decision(name)
+
+    await service.read(work)
     return Response(status_code=204)
