@@ -20,7 +20,8 @@ import numpy.typing as npt
 from PIL import Image, ImageEnhance
 
 from vsearch.encoders import Encoder, resolve
-from vsearch.ingest import batch_of, in_parallel, reading_threads
+from vsearch.files import PHOTO_SUFFIXES
+from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
 from vsearch.ranking import normalised
 
 SMALLEST, SHARE = 24, (0.05, 1.0)  # pixels a side; of the area of the largest square
@@ -35,7 +36,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_500)
     parser.add_argument("--encoder", default="photo")
     given = parser.parse_args()
-    paths = sorted(path for folder in given.photos for path in folder.rglob("*") if path.is_file())
+    found = sorted(path for folder in given.photos for path in folder.rglob("*"))
+    paths = [path for path in found if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()]
+    if not paths:
+        parser.error("there is no photo in these folders")
     started = time.perf_counter()
     vectors = cropped(paths, given.count, Encoder(resolve(given.encoder)))
     np.save(given.file, vectors)
@@ -72,9 +76,8 @@ def _encoded(numbered: tuple[int, Path], each: int, encoder: Encoder) -> npt.NDA
     side = encoder.specification.input_size
     with Image.open(path) as opened:
         photo = opened.convert("RGB")
-    pixels = np.stack([_crop(photo, side, random) for _ in range(each)])
-    batch = batch_of(side)
-    return np.concatenate([encoder.encode(pixels[n : n + batch]) for n in range(0, each, batch)])
+    crops = (_crop(photo, side, random) for _ in range(each))
+    return np.concatenate([encoder.encode(np.stack(some)) for some in batched(crops, batch_of(side))])
 
 
 def _crop(photo: Image.Image, side: int, random: np.random.Generator) -> npt.NDArray[np.uint8]:

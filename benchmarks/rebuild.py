@@ -1,13 +1,13 @@
 """`vsearch rebuild` against raw Chroma, and what other HNSW parameters would cost and find.
 
-    python benchmarks/rebuild.py [--photos 20000] [--parameters 200,32 100,16] [--vectors FILE.npy]
+    python benchmarks/rebuild.py [--photos 20000] [--parameters 200,32 100,16,300] [--vectors FILE.npy]
 
-For each pair of `ef_construction` and `max_neighbors`, in one run on the same vectors: seconds to insert all
-into a fresh Chroma collection, which writes its graph every 1,000 records as it does by default, and
-recall@10 of its approximate search after exact re-ranking of 30 candidates, and recall@200 of 200, which the
-default ranking starts from.  The vectors lie in clusters, as synthetic.py makes them, and with the first
-pair, which must be the product's, `vsearch rebuild` is timed too; or they are those of crops of real photos,
-as crops.py makes them, and the last of them ask.
+For each `ef_construction`, `max_neighbors` and, where it is given, `ef_search`, in one run on the same
+vectors: seconds to insert all into a fresh Chroma collection, which writes its graph every 1,000 records as
+it does by default, and recall@10 of its approximate search after exact re-ranking of 30 candidates, and
+recall@200 of 200, which the default ranking starts from.  The vectors lie in clusters, as synthetic.py makes
+them, and with the first parameters, which must be the product's, `vsearch rebuild` is timed too; or they are
+those of crops of real photos, as crops.py makes them, and the last of them ask.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ K, CANDIDATES, POOL, QUERIES = 10, 30, 200, 500
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, default=20_000)
-    parser.add_argument("--parameters", nargs="*", default=["200,32"], metavar="EF,M")
+    parser.add_argument("--parameters", nargs="*", default=["200,32"], metavar="EF,M[,SEARCH]")
     parser.add_argument("--vectors", type=Path, help="a file of crops.py; else made-up ones")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     given = parser.parse_args()
@@ -44,13 +44,11 @@ def main() -> None:
     print(f"{len(vectors):,} vectors of {DIMENSION}, {memory_estimate(len(vectors), DIMENSION) >> 20} MiB")
     figures = []
     for number, pair in enumerate(given.parameters):
-        ef, neighbours = map(int, pair.split(","))
+        hnsw = HnswParameters(*map(int, pair.split(",")))
         with tempfile.TemporaryDirectory() as scratch:
-            seconds, milliseconds, recall, of_pool = raw(
-                Path(scratch), vectors, queries, HnswParameters(ef, neighbours)
-            )
+            seconds, milliseconds, recall, of_pool = raw(Path(scratch), vectors, queries, hnsw)
         print(
-            f"  raw Chroma, ef_construction {ef}, max_neighbors {neighbours}: "
+            f"  raw Chroma, {hnsw}: "
             f"{len(vectors) / seconds:6.0f}/s, query {milliseconds:.2f} ms, "
             f"recall@{K} after exact re-ranking {recall:.4f}, recall@{POOL} {of_pool:.4f}"
         )
@@ -149,7 +147,7 @@ def _asked(photos: Any, vectors: np.ndarray, queries: np.ndarray) -> Iterator[tu
         passed = time.perf_counter() - started
         best = np.sort(near[candidates])[-K:]
         pool = near[nearest(query, POOL)]
-        yield float(np.mean(best >= exact[K - 1])), float(np.mean(pool >= exact[POOL - 1])), passed
+        yield np.sum(best >= exact[K - 1]) / K, np.sum(pool >= exact[POOL - 1]) / POOL, passed
 
 
 def rebuild(photos: int) -> float:

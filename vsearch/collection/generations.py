@@ -212,8 +212,8 @@ class Generations:
         """The manifest, once the collection is known to be what was published.
 
         A flipped bit in a graph file could end the process.  Files whose stamp is the same are taken at
-        their word, unless ``every_byte``; the rest are read: an index that was copied costs 0.1 s per
-        100 MB.  On a server the number of photos is all that can be told.
+        their word, unless ``every_byte``; the rest are read: an index that was copied costs 0.1 to 0.2 s
+        per 100 MB.  On a server the number of photos is all that can be told.
 
         Raises:
             IndexDamaged: it is not.
