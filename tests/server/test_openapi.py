@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +24,20 @@ NAMES = (
     "content_type_conformance",
     "response_schema_conformance",
 )
+
+
+def test_many_may_ask_for_the_document_at_once(served_index: Path) -> None:
+    app = create_app(vsearch.Index.open(served_index), Options())
+    together = threading.Barrier(6)
+
+    def asked(_: int) -> dict[str, Any]:
+        together.wait()
+        return app.openapi()
+
+    with ThreadPoolExecutor(6) as pool:
+        documents = list(pool.map(asked, range(6)))
+    assert all("token" in document["components"]["securitySchemes"] for document in documents)
+    assert len({id(document) for document in documents}) == 1
 
 
 def test_the_document_names_what_there_is(served_index: Path) -> None:

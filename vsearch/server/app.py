@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -27,6 +28,7 @@ from vsearch.server.workers import Workers
 _DESCRIPTION = "Find photos by picture. Errors are problem details (RFC 9457)."
 _KEPT_UPLOADS = 4  # of the largest size
 _UPLOADS_TOGETHER = 8
+_describing = threading.Lock()  # the first requests want the document at once, and FastAPI makes it for one
 
 
 def create_app(index: Index, options: Options) -> FastAPI:
@@ -91,16 +93,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """FastAPI's document, with our problems in place of its errors, and how to show a token."""
-    if app.openapi_schema is None:
-        document = FastAPI.openapi(app)
-        components = document["components"]
-        for name in ("HTTPValidationError", "ValidationError"):
-            components["schemas"].pop(name, None)
-        for model in (schemas.Problem, schemas.Wrong):
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schema.pop("$defs", None)
-            components["schemas"][model.__name__] = schema
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"token": []}]
-        app.openapi_schema = document
-    return app.openapi_schema
+    with _describing:
+        if app.openapi_schema is None:
+            app.openapi_schema = _described(FastAPI.openapi(app))
+        return app.openapi_schema
+
+
+def _described(document: dict[str, Any]) -> dict[str, Any]:
+    components = document["components"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    for model in (schemas.Problem, schemas.Wrong):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schema.pop("$defs", None)
+        components["schemas"][model.__name__] = schema
+    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"token": []}]
+    return document
