@@ -43,8 +43,8 @@ def main() -> None:
     vectors, queries = real(given.vectors) if given.vectors else made_up(given.photos)
     print(f"{len(vectors):,} vectors of {DIMENSION}, {memory_estimate(len(vectors), DIMENSION) >> 20} MiB")
     figures = []
-    for number, pair in enumerate(given.parameters):
-        hnsw = HnswParameters(*map(int, pair.split(",")))
+    for number, numbers in enumerate(given.parameters):
+        hnsw = HnswParameters(*map(int, numbers.split(",")))
         with tempfile.TemporaryDirectory() as scratch:
             seconds, milliseconds, recall, of_pool = raw(Path(scratch), vectors, queries, hnsw)
         print(

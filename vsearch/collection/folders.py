@@ -68,7 +68,7 @@ class InFolders(Place):
         with durable.storage_errors(folder), _full_disks(folder):
             parts = _start(folder, base, d)
             before, begun = breadth(parts, d.hnsw), len(parts)
-            untouched = set(range(begun)) if base else set()
+            untouched = set(range(begun))
             durable.step("generation-copied")
             for changes in source(base.sequence if base else 0):
                 untouched.discard(changes.part)
@@ -81,7 +81,8 @@ class InFolders(Place):
         _check_written(folder)
         durable.step("generation-persisted")
         with durable.storage_errors(folder):
-            sizes, digests, stamps = _described(folder, _of_parts(folder, untouched, base))
+            kept = _kept(folder, untouched, base.digests if base else {})
+            sizes, digests, stamps = _described(folder, kept)
         return Manifest(
             sequence=d.sequence,
             catalog=d.catalog,
@@ -142,13 +143,11 @@ def _borrowed(folder: Path, resources: contextlib.ExitStack) -> Path:
     return temporary
 
 
-def _of_parts(folder: Path, parts: set[int], base: Base | None) -> dict[str, str]:
-    """The digests of the graph files of these parts, which lie there as they were copied from ``base``."""
-    if base is None or not parts:
-        return {}
-    names = {part_name(part) for part in parts}
-    graphs = {graph for graph, name in _asked(folder, _GRAPHS) if name in names}
-    return {name: digest for name, digest in base.digests.items() if name.split("/")[0] in graphs}
+def _kept(folder: Path, untouched: set[int], digests: dict[str, str]) -> dict[str, str]:
+    """Those ``digests`` of what was copied that are of graph files of these parts: none was written since."""
+    names = {part_name(part) for part in untouched}
+    graphs = {graph for graph, name in _rows(folder, _GRAPHS) if name in names}
+    return {name: digest for name, digest in digests.items() if name.split("/")[0] in graphs}
 
 
 def _described(
@@ -163,7 +162,7 @@ def _described(
 
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
-        # Without instructions for SHA-256, as here and there, that takes 2.4 times as long.
+        # Processors without instructions for SHA-256 take 2.4 times as long for that.
         return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
@@ -212,13 +211,13 @@ def _check_written(folder: Path) -> None:
     Raises:
         CollectionError: the graph files lack some.
     """
-    waiting = max((count for (count,) in _asked(folder, _WAITING)), default=0)
+    waiting = max((count for (count,) in _rows(folder, _WAITING)), default=0)
     if waiting > 2:
         raise CollectionError(f"Chroma did not write its graph: {waiting} records wait; please report this")
 
 
-def _asked(folder: Path, query: str) -> list[Any]:
-    """What Chroma's SQLite file answers."""
+def _rows(folder: Path, query: str) -> list[Any]:
+    """What Chroma's SQLite file answers to ``query``."""
     database = sqlite3.connect(folder / _DATABASE)
     try:
         return database.execute(query).fetchall()

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from vsearch.duplicates.decisions import Decision
+from vsearch.errors import UsageError
 from vsearch.index import Index
 from vsearch.records import Relation
 from vsearch.server import schemas
@@ -60,10 +61,10 @@ async def forget(name: Annotated[str, Path(pattern="^[0-9a-f]{8}$")], service: S
     """Undo a decision."""
 
     def work(index: Index) -> None:
-        tidying = index.tidying()
-        if all(decision.id != name for decision in tidying.decisions()):
-            raise Problem(404, "not-found", f"there is no decision {name}")
-        tidying.forget_decision(name)
+        try:
+            index.tidying().forget_decision(name)
+        except UsageError as error:
+            raise Problem(404, "not-found", f"there is no decision {name}") from error
 
     await service.read(work)
     return Response(status_code=204)
