@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Self, TypeVar
 
-from threadpoolctl import threadpool_limits
-
 from vsearch import files, filters
+from vsearch.blas import one_thread
 from vsearch.collection import Generations, Manifest, Unreachable
 from vsearch.directory import IndexDirectory
 from vsearch.errors import CollectionError, EncoderMismatch, IndexDamaged, PhotoError, UsageError
@@ -117,7 +116,8 @@ class Answering(OpenIndex):
 
         ``once``: no other question follows.
         """
-        return self._patiently(lambda: self._follow(once=once).answer(self._asker().ask(asked), wanted))
+        with one_thread():
+            return self._patiently(lambda: self._follow(once=once).answer(self._asker().ask(asked), wanted))
 
     def answers(self, pictures: Iterable[tuple[str, Picture]], wanted: AnswerOptions) -> Iterator[Result]:
         """Answer many queries, in order: batches of them run side by side on all cores.
@@ -139,7 +139,7 @@ class Answering(OpenIndex):
             ]
 
         batches = batched(pictures, batch_of(own._bundle.specification.input_size))
-        with own, threadpool_limits(1, user_api="blas"):  # its own threads would only wait for the others
+        with own, one_thread():
             for results in in_parallel(answer, batches, reading_threads()):
                 yield from results
 

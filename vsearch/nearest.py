@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from vsearch.catalog import Catalog, VectorRow
 from vsearch.collection import Collection, HnswParameters, Neighbours
@@ -151,10 +150,9 @@ class Slices(VectorSearch):
         k = max(k, pool)
         nothing = Neighbours(np.empty(0, np.int64), np.empty((0, vectors.shape[1]), np.float32))
         found = [nothing] * len(vectors)
-        with threadpool_limits(1, user_api="blas"):  # else its threads spin while slices are read
-            for scan in self._all() if only is None else self._chosen(only):
-                near = zip(vectors, found, scan.nearest_each(vectors, k), strict=True)
-                found = [_nearest(vector, both, k, self._metric) for vector, *both in near]
+        for scan in self._all() if only is None else self._chosen(only):
+            near = zip(vectors, found, scan.nearest_each(vectors, k), strict=True)
+            found = [_nearest(vector, both, k, self._metric) for vector, *both in near]
         return found
 
     def close(self) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
+from vsearch.blas import one_thread
 from vsearch.catalog import Catalog, VectorRow
 from vsearch.components import PrincipalComponents
 from vsearch.directory import IndexDirectory
@@ -71,7 +71,7 @@ def photo_map(
     """
     sql, parameters = (condition.sql, condition.parameters) if condition else ("TRUE", ())
     rows = catalog.matching(sql, parameters)
-    with threadpool_limits(1, user_api="blas"):  # with more, roundings and so positions would differ
+    with one_thread():  # with more, roundings and so positions would differ
         places = positions(_reduced(vectors, rows), seed, on_step)
     photos = catalog.get_many([row.photo_id for row in rows])
     found = {

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
-from threadpoolctl import threadpool_limits
 
+from vsearch.blas import one_thread
 from vsearch.errors import UsageError
 from vsearch.index import Index
 from vsearch.server.app import create_app
@@ -45,7 +45,7 @@ def serve(index: Index, options: Options, on_start: Callable[[str], None] | None
             h11_max_incomplete_event_size=HEAD_BYTES,
         )
         # One thread for each product of matrices: the readers are what runs side by side.
-        with threadpool_limits(1, user_api="blas"):
+        with one_thread():
             _Server(config, app.state.service.maps.stop).run(sockets=[listener])
 
 
