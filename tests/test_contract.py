@@ -208,7 +208,7 @@ def test_one_picture_is_no_list(index: Any, made: vsearch.Index, photo: vsearch.
 
 def test_several_pictures_with_weights_and_minus(index: Any, made: vsearch.Index) -> None:
     one, two, three = made.page(limit=3)
-    found = index.query(images=[one, two], weights=[5, 1], minus=[three], k=50)
+    found = index.query(images=[one, two], weights=[5, 1], minus=iter([three]), k=50)
     scores = {match.id: match.score for match in found}
     assert scores[str(one.id)] > scores[str(two.id)] > scores[str(three.id)]
     assert found == made.query(images=[one, two], weights=[5, 1], minus=[three], k=50)
@@ -242,6 +242,9 @@ def test_photos_come_in_pages(index: Any, made: vsearch.Index) -> None:
     assert [p.id for p in first + second] == [p.id for p in made.page(limit=100)]
     assert [p.id for p in index.page(limit=100, newest=True)] == [p.id for p in reversed(first + second)]
     assert index.page("failed")[0].file.path == "broken.jpg"
+    assert index.page(limit=np.int64(5)) == first
+    with pytest.raises(vsearch.UsageError):
+        index.page("gone")
 
 
 def test_all_photos_are_streamed(index: Any, made: vsearch.Index) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -61,15 +62,17 @@ class Browsable(Answering):
             condition: a filter, made by :meth:`condition`.
 
         Raises:
-            UsageError: ``limit`` is less than 1, or ``after`` is not an id.
+            UsageError: there is no such ``state``, ``limit`` is less than 1, or ``after`` is not an id.
         """
-        is_number = isinstance(limit, int) and 1 <= limit <= _LAST_ID
+        if state not in ("ready", "failed"):
+            raise UsageError(f"a photo is ready or failed; received state {state!r}")
+        is_number = isinstance(limit, Integral) and 1 <= limit <= _LAST_ID
         if not is_number or (after is not None and not is_id(after)):
             raise UsageError(f"limit must be 1 or more, and after a photo's id; received {limit}, {after}")
         start = int(after) if after is not None else _LAST_ID if newest else 0
         sql, parameters = (condition.sql, condition.parameters) if condition else ("TRUE", ())
         return self._reading().page(
-            state, limit, after=start, newest=newest, condition=sql, parameters=parameters
+            state, int(limit), after=start, newest=newest, condition=sql, parameters=parameters
         )
 
     def map(

@@ -89,11 +89,12 @@ class Client:
         A path is one of this machine: the file is sent.  A :class:`Photo` is sent as its id.
         """
         pictures = [*([] if image is None else [image]), *several(images, "images")]
+        unlike = several(minus, "minus")
         request = {
             "images": [self._name(picture) for picture in pictures],
-            "minus": [self._name(picture) for picture in several(minus, "minus")],
+            "minus": [self._name(picture) for picture in unlike],
             "weights": _weights(pictures, weights, "weights"),
-            "minus_weights": _weights(several(minus, "minus"), minus_weights, "minus_weights"),
+            "minus_weights": _weights(unlike, minus_weights, "minus_weights"),
             "text": text,
             "text_weight": text_weight,
             "crop": _crop(crop),

@@ -279,7 +279,7 @@ def weighted(pictures: Sequence[Picture], weights: Sequence[float] | None, name:
     return tuple(Weighted(p, w) for p, w in zip(pictures, weights, strict=True))
 
 
-def several(pictures: Sequence[Picture], name: str) -> Sequence[Picture]:
+def several(pictures: Iterable[Picture], name: str) -> list[Picture]:
     """``pictures``, which must not be one: each letter of a path, or row of an array, would be a picture.
 
     Raises:
@@ -289,7 +289,7 @@ def several(pictures: Sequence[Picture], name: str) -> Sequence[Picture]:
     is_one = one or hasattr(pictures, "read") or not isinstance(pictures, Iterable)
     if is_one or (isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3)):
         raise UsageError(f"{name} is a list of pictures; put this one in brackets: {name}=[...]")
-    return pictures
+    return list(pictures)
 
 
 def box_of(crop: Crop, size: tuple[int, int]) -> images.Box:
