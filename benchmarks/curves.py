@@ -11,22 +11,26 @@ from synthetic import dimension
 
 RESULTS = Path(__file__).parent / "scale.json"
 Point = dict[str, float]
+Results = dict[str, list[Point]]
 
 
-def results() -> dict[str, list[Point]]:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"photos": [], "vectors": []}
+def results(file: Path = RESULTS) -> Results:
+    """What is kept: points of photos, of made-up vectors, and of vectors mixed of those of photos."""
+    known: Results = json.loads(file.read_text()) if file.exists() else {}
+    return {kind: known.get(kind, []) for kind in ("photos", "vectors", "mixed")}
 
 
-def keep(kind: str, point: Point) -> None:
+def keep(kind: str, point: Point, file: Path = RESULTS) -> None:
     """Put a size's figures in the place of what was known of it."""
-    known = results()
+    known = results(file)
     others = [other for other in known[kind] if other[kind] != point[kind]]
     known[kind] = sorted([*others, point], key=lambda one: one[kind])
-    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(known, indent=1) + "\n")
 
 
-def tables(known: dict[str, list[Point]]) -> Iterator[str]:
-    """One Markdown table for photos, one for vectors."""
+def tables(known: Results) -> Iterator[str]:
+    """One Markdown table for each kind of which there is something."""
     photos = [
         ("photos", "photos", ",.0f"),
         ("build s", "build_s", ".1f"),
@@ -38,8 +42,7 @@ def tables(known: dict[str, list[Point]]) -> Iterator[str]:
         ("its MiB", "cold_mib", ",.0f"),
         ("warm query ms", "warm_ms", ".1f"),
     ]
-    vectors = [
-        ("vectors", "vectors", ",.0f"),
+    steps = [
         ("publish s", "publish_s", ".1f"),
         ("raw Chroma inserts s", "raw_s", ".1f"),
         ("publish MiB", "publish_mib", ",.0f"),
@@ -49,15 +52,22 @@ def tables(known: dict[str, list[Point]]) -> Iterator[str]:
         ("query ms", "nearest_ms", ".2f"),
         ("graph ms", "nearest_graph_ms", ".2f"),
         ("its recall", "nearest_recall", ".3f"),
+        ("200 candidates ms", "nearest_pool_ms", ".2f"),
+        ("Chroma, same graph ms", "nearest_chroma_ms", ".2f"),
+        ("by default ms", "nearest_chroma_default_ms", ".2f"),
         ("raw Chroma ms", "raw_ms", ".2f"),
         ("its recall", "raw_recall", ".3f"),
         ("hnswlib ms", "hnswlib_ms", ".2f"),
         ("its recall", "hnswlib_recall", ".3f"),
     ]
-    for kind, columns in (("photos", photos), ("vectors", vectors)):
+    vectors = [("vectors", "vectors", ",.0f"), *steps]
+    mixed = [("vectors as photos lie", "mixed", ",.0f"), *steps]
+    for kind, columns in (("photos", photos), ("vectors", vectors), ("mixed", mixed)):
         points = [{**p, "rate": p["photos"] / p["build_s"]} if kind == "photos" else p for p in known[kind]]
+        columns = [column for column in columns if any(column[1] in point for point in points)]
         rows = [[format(p[key], form) if key in p else "-" for _, key, form in columns] for p in points]
-        yield measured.markdown([heading for heading, _, _ in columns], rows)
+        if rows:
+            yield measured.markdown([heading for heading, _, _ in columns], rows)
 
 
 def figures(point: Point) -> Iterator[measured.Figure]:
@@ -83,19 +93,20 @@ def figures(point: Point) -> Iterator[measured.Figure]:
             f"{point['rebuild_s'] / point['raw_s']:.2f}x the time",
             "`scale.py`",
         )
-    if has("nearest", "raw", "hnswlib"):
-        ours, raw, other = (point[f"{name}_ms"] for name in ("nearest", "raw", "hnswlib"))
-        recall, raw_recall, other_recall = (point[f"{n}_recall"] for n in ("nearest", "raw", "hnswlib"))
+    if has("nearest", "raw"):
+        ours, raw, other = (point.get(f"{name}_ms", 0.0) for name in ("nearest", "raw", "hnswlib"))
+        recall, raw_recall, other_recall = (point.get(f"{n}_recall") for n in ("nearest", "raw", "hnswlib"))
         yield measured.Figure(
             f"warm query at {count} vectors, exact re-ranking",
             f"{ours:.1f} ms, recall@10 {recall:.3f}",
-            f"raw Chroma {raw:.1f} ms, {raw_recall:.3f}; hnswlib {other:.2f} ms, {other_recall:.3f}",
-            f"{ours / raw:.2f}x, {ours / other:.1f}x the time",
+            f"raw Chroma {raw:.1f} ms, {raw_recall:.3f}; "
+            + (f"hnswlib {other:.2f} ms, {other_recall:.3f}" if other else "hnswlib was not measured"),
+            f"{ours / raw:.2f}x{f', {ours / other:.1f}x' if other else ''} the time",
             "`scale.py`",
         )
 
 
-def plot(known: dict[str, list[Point]], file: Path) -> None:
+def plot(known: Results, file: Path) -> None:
     """Time, memory and disk against size, logarithmic both ways: in proportion is a line at 45 degrees."""
     import matplotlib
 
@@ -131,8 +142,11 @@ def plot(known: dict[str, list[Point]], file: Path) -> None:
     for axis, (kind, unit, lines) in zip(axes.flat, panels, strict=True):
         for label, key in lines.items():
             points = [(p[kind], p[key]) for p in known[kind] if key in p]
-            axis.loglog(*zip(*points, strict=True) if points else ((), ()), marker="o", label=label)
-        axis.set(xlabel=kind, ylabel=unit)
+            (line,) = axis.loglog(*zip(*points, strict=True) if points else ((), ()), marker="o", label=label)
+            mixed = [(p["mixed"], p[key]) for p in known["mixed"] if kind == "vectors" and key in p]
+            if mixed:
+                axis.loglog(*zip(*mixed, strict=True), linestyle="", marker="x", color=line.get_color())
+        axis.set(xlabel="vectors (crosses: as photos lie)" if kind == "vectors" else kind, ylabel=unit)
         low, high = axis.get_ylim()
         axis.set_ylim(
             min(low, high / 20), 1.3 * high

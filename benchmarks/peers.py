@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of the cold query")
     parser.add_argument("--only", nargs="+", choices=[p.way for p in PEERS[1:]], help="leave the others out")
     parser.add_argument("--download-weights", action="store_true", help="use the peers' own weights")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
     given = parser.parse_args()
     peers = [p for p in PEERS if not given.only or p.way in ("vsearch", *given.only)]
     with tempfile.TemporaryDirectory() as scratch:
@@ -86,6 +87,7 @@ def main() -> None:
                 failures[peer] = str(failure)
     print(f"{count} photos, {os.cpu_count()} cores; in brackets: times vsearch's\n")
     print(table(results, given.download_weights))
+    measured.write(given.json, figures(results, count))
     for peer, reason in failures.items():
         print(f"\nNot measured: {peer.name}: {reason}")
     sys.exit(bool(failures))
@@ -193,6 +195,27 @@ def table(results: dict[Peer, Result], downloaded: bool = False) -> str:
     )
     ours = next((result for peer, result in results.items() if peer.way == "vsearch"), None)
     return measured.markdown(headings, [cells(p, r, ours, downloaded) for p, r in results.items()])
+
+
+def figures(results: dict[Peer, Result], count: int) -> list[measured.Figure]:
+    """The rows of the README's table, one a peer.
+
+    >>> ours, theirs = Result(20, 30, 400, 99, 1.0, 20), Result(10, 15, 800, 9, 4.0, 50)
+    >>> rows = figures({PEERS[0]: ours, PEERS[5]: theirs}, 7)
+    >>> [(row.what, row.baseline, row.ratio) for row in rows]
+    [('index 7 photos; query, warm', 'rclip 10 photos/s; 50 ms', '2.0x as fast; 0.40x the time')]
+    """
+    (_, ours), *others = results.items()
+    return [
+        measured.Figure(
+            f"index {count:,} photos; query, warm",
+            f"{ours.rate:.0f} photos/s; {ours.warm_ms:.0f} ms",
+            f"{peer.name} {theirs.rate:.0f} photos/s; {theirs.warm_ms:.0f} ms",
+            f"{ours.rate / theirs.rate:.1f}x as fast; {ours.warm_ms / theirs.warm_ms:.2f}x the time",
+            "`peers.py` ([docs](docs/peers.md))",
+        )
+        for peer, theirs in others
+    ]
 
 
 def cells(peer: Peer, result: Result, ours: Result | None, downloaded: bool) -> list[str]:

@@ -26,6 +26,7 @@ import measured
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 KEPT = HERE / "figures.json"
+QUICK = HERE.parent / "build" / "scale.json"  # sizes that show nothing stay out of what is kept
 START, END = "<!-- figures: made by scripts/bench -->", "<!-- end of figures -->"
 
 
@@ -61,12 +62,17 @@ def jobs(given: argparse.Namespace) -> Iterator[Job]:
     yield Job("train_memory", "memory of training", "train_memory.py", sizes)
     building = (photos, "--repeats", "1", "--skip-memory") if quick else (photos,)
     yield Job("build", "build and query", "build.py", building)
+    limits = ("--limit", "30", "--repeats", "1") if quick else ("--copies", "5")
+    yield Job("limits", "the limit of this machine", "limits.py", (photos, *limits))
     copies = ("--repeats", "1") if quick else ("--copies", "8")
     yield Job("bulk", "queries in bulk", "bulk.py", (photos, *copies))
     yield Job("cluster", "index on Ray", "cluster.py", (photos, "--repeats", "1") if quick else (photos,))
     yield Job("flat", "memory for flattened latents", "flat.py", ("--photos", "200") if quick else ())
     yield Job("sync", "`sync` without changes", "sync.py", ("5000",) if quick else ())
-    yield Job("scale", "what size costs", "scale.py", ("vectors", "2000" if quick else "100000"))
+    kept_apart = ("--results", str(QUICK), "vectors", "2000")
+    yield Job("scale", "what size costs", "scale.py", kept_apart if quick else ("vectors", "100000"))
+    yield Job("shards", "shards on one machine", "shards.py", ("--photos", "600") if quick else ())
+    yield Job("peers", "beside other ways", "peers.py", (photos, "--limit", "30") if quick else (photos,))
 
 
 def figures(job: Job, scratch: Path) -> list[measured.Figure]:

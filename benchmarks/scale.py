@@ -5,18 +5,20 @@
     python benchmarks/scale.py report [--plot docs/pictures/scale.png]
 
 Every step is a process of its own, whose wall time and peak memory count.  Figures are kept in
-benchmarks/scale.json, each size replacing what was there, so that long runs can be done one by one; `report`
-prints them all.  hnswlib is optional: `pip install chroma-hnswlib` (or hnswlib).
+benchmarks/scale.json (--results FILE), each size replacing what was there, so that long runs can be done one
+by one; `report` prints them all.  hnswlib has no wheels for Python 3.13; without it its column is empty.
 
-`step publish FOLDER 1000000` does one step alone, `add`, `nearest` and the others go on from what it left.
-Where FOLDER has a file crops.npy, as crops.py makes it, the vectors are mixed of those: made-up clusters are
-far harder for a graph, the more so the more there are of them.
+`step publish FOLDER 1000000` does one step alone, which may take an hour; `add`, `nearest`, `raw`, `hnswlib`,
+`rebuild` and `cold` go on from what it left, and --keep puts what they print into the results.  Where FOLDER
+has a file crops.npy, as crops.py makes it, the vectors are mixed of those, and kept as such: made-up clusters
+are far harder for a graph, the more so the more there are of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
 import time
@@ -28,11 +30,14 @@ from typing import Any
 import measured
 import numpy as np
 from crops import mixed
-from curves import Point, figures, keep, plot, results, tables
+from curves import RESULTS, Point, figures, keep, plot, results, tables
 from PIL import Image
 from synthetic import append, clustered, create, dimension, publish
 
+from vsearch.collection import Collection
+
 ADDED, QUERIES, K = 100, 100, 10
+POOL = 200  # what the default ranking starts from
 CROPS = "crops.npy"
 VSEARCH = (sys.executable, "-m", "vsearch")
 
@@ -148,12 +153,13 @@ def step_nearest(scratch: Path, count: int) -> Point:
     from vsearch.nearest import SCAN_BYTES, Graph, Scan
     from vsearch.published import generations_of
 
-    vectors = vectors_of(scratch, count)
     with Index.open(scratch / "index") as index:
         directory, settings = index._directory, index._directory.settings()
         rows = index._reading().matching("TRUE", ())
+        vectors = vectors_of(scratch, count)[: len(rows)]  # with those that were added, if they were
         generations = generations_of(directory, settings)
-        graph = Graph(generations.open(generations.current()), directory, dimension(), settings.metric)
+        collection = generations.open(generations.current())
+        graph = Graph(collection, directory, dimension(), settings.metric)
         scan = Scan.of(directory, rows, settings.metric)
 
         def through(search: Scan | Graph) -> Callable[[np.ndarray], list[int]]:
@@ -167,13 +173,30 @@ def step_nearest(scratch: Path, count: int) -> Point:
         graph_ms, recall = judged(through(graph), vectors)
         scan_ms, _ = judged(through(scan), vectors)
         few = vectors.nbytes <= SCAN_BYTES
+        queries = near(vectors)
+        pool_ms = timed(lambda query: graph.nearest_each(query[np.newaxis], K, pool=POOL), queries)
+        theirs = chroma_alone(collection, queries)
         graph.close()
     return {
         "graph_ms": graph_ms,
         "scan_ms": scan_ms,
+        "pool_ms": pool_ms,
         "ms": scan_ms if few else graph_ms,
         "recall": recall,
+        **theirs,
     }
+
+
+def chroma_alone(collection: Collection, queries: np.ndarray) -> Point:
+    """Chroma's own query for ten of the same graph: for ids alone, and for all that it gives by default."""
+    if len(collection._parts) != 1:
+        return {}
+    (part,) = collection._parts
+
+    def asking(**more: Any) -> float:
+        return timed(lambda q: part.query(query_embeddings=q[np.newaxis], n_results=K, **more), queries)
+
+    return {"chroma_ms": asking(include=[]), "chroma_default_ms": asking()}
 
 
 def step_rebuild(scratch: Path, count: int) -> Point:
@@ -204,8 +227,8 @@ def step_raw(scratch: Path, count: int) -> Point:
     return {"s": taken, "ms": ms, "recall": recall}
 
 
-def step_hnswlib(scratch: Path, count: int, wanted: float) -> Point:
-    """hnswlib with the same graph parameters; the narrowest search that finds as much as ours."""
+def step_hnswlib(scratch: Path, count: int, wanted: float = 1.0) -> Point:
+    """hnswlib with the same graph parameters; the narrowest search that finds as much as ``wanted``."""
     import hnswlib
 
     from vsearch.collection import HnswParameters
@@ -222,16 +245,23 @@ def step_hnswlib(scratch: Path, count: int, wanted: float) -> Point:
     return {"s": taken, "ms": ms, "recall": recall, "ef": breadth}
 
 
-def judged(nearest: Callable[[np.ndarray], list[int]], vectors: np.ndarray) -> tuple[float, float]:
-    """Median milliseconds and recall@10, by scores, of a search that answers with rows of ``vectors``."""
+def near(vectors: np.ndarray) -> np.ndarray:
+    """Queries, each near one of ``vectors``."""
     random = np.random.default_rng(5)
     rows = random.choice(len(vectors) - ADDED, QUERIES, replace=False)
-    queries = vectors[rows] + random.standard_normal((QUERIES, vectors.shape[1]), np.float32) * 0.03
-    recalls = []
+    noise = random.standard_normal((QUERIES, vectors.shape[1]), np.float32) * np.float32(0.03)
+    return np.asarray(vectors[rows] + noise)
+
+
+def judged(nearest: Callable[[np.ndarray], list[int]], vectors: np.ndarray) -> tuple[float, float]:
+    """Median milliseconds and recall@10, by scores, of a search that answers with rows of ``vectors``."""
+    queries, recalls = near(vectors), []
     for query in queries:
-        near = vectors @ query
-        worst = np.partition(near, -K)[-K] - 1e-6  # of crops of the sky there are hundreds of the same vector
-        recalls.append(np.sum(near[nearest(query)] >= worst) / K)
+        scores = vectors @ query
+        worst = (
+            np.partition(scores, -K)[-K] - 1e-6
+        )  # of crops of the sky there are hundreds of the same vector
+        recalls.append(np.sum(scores[nearest(query)] >= worst) / K)
     return timed(nearest, queries), float(np.mean(recalls))
 
 
@@ -254,33 +284,47 @@ STEPS: dict[str, Callable[..., Point]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    lines = __doc__.splitlines()
+    parser = argparse.ArgumentParser(
+        description=lines[0],
+        epilog="\n".join(lines[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where figures are kept")
     parsers = parser.add_subparsers(dest="what", required=True)
     for kind, sizes in (("photos", [1_000, 3_000, 10_000]), ("vectors", [100_000])):
-        measuring = parsers.add_parser(kind)
+        measuring = parsers.add_parser(kind, help=f"all steps, with so many {kind}")
         measuring.add_argument("sizes", type=int, nargs="*", default=sizes)
         measuring.add_argument("--json", type=Path, help="write the figures of vectors there too")
-    reporting = parsers.add_parser("report")
+    reporting = parsers.add_parser("report", help="print what is kept")
     reporting.add_argument("--plot", type=Path, help="write the plot there")
-    one = parsers.add_parser("step")
+    one = parsers.add_parser("step", help="one step with vectors")
     one.add_argument("name", choices=STEPS)
-    one.add_argument("scratch", type=Path)
-    one.add_argument("count", type=int)
-    one.add_argument("wanted", type=float, nargs="*")
+    one.add_argument("scratch", type=Path, help="folder for its index; may have a crops.npy of crops.py")
+    one.add_argument("count", type=int, help="how many vectors")
+    one.add_argument("wanted", type=float, nargs="*", help="the recall that hnswlib must reach (1.0)")
+    one.add_argument("--keep", action="store_true", help="put its figures into the results")
     given = parser.parse_args()
     if given.what == "step":
-        print(json.dumps(STEPS[given.name](given.scratch, given.count, *given.wanted)))
+        found = STEPS[given.name](given.scratch, given.count, *given.wanted)
+        found = {"mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, **found}  # KiB on Linux
+        print(json.dumps(found))
+        if given.keep:
+            kind = "mixed" if (given.scratch / CROPS).exists() else "vectors"
+            known = next((p for p in results(given.results)[kind] if p[kind] == given.count), {})
+            named = {f"{given.name}_{key}": value for key, value in found.items()}
+            keep(kind, {kind: given.count, **known, **named}, given.results)
     elif given.what == "report":
-        print("\n\n".join(tables(results())))
+        print("\n\n".join(tables(results(given.results))))
         if given.plot:
-            plot(results(), given.plot)
+            plot(results(given.results), given.plot)
     else:
         measure = {"photos": measure_photos, "vectors": measure_vectors}[given.what]
         points = []
         for size in given.sizes:
             with tempfile.TemporaryDirectory() as scratch:
                 for point in measure(size, Path(scratch)):
-                    keep(given.what, point)
+                    keep(given.what, point, given.results)
             points.append(point)
             print(json.dumps(point), flush=True)
         rows = [row for point in points if given.what == "vectors" for row in figures(point)]

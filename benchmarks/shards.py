@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
+import measured
 import numpy as np
 from synthetic import clustered
 
@@ -155,11 +156,24 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=10)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--server", help="URL of a Chroma server; by default one is started")
+    parser.add_argument("--json", type=Path, help="write the row of the README there too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as resources:
         server = given.server or resources.enter_context(chroma_run(Path(folder, "server")))
         figures = compare(server, Path(folder), given.photos, given.shards, given.queries)
     print(json.dumps({name: round(value, 4) for name, value in figures.items()}, indent=1))
+    measured.write(given.json, [row(figures)])
+
+
+def row(found: dict[str, float]) -> measured.Figure:
+    """What goes into the README's table."""
+    return measured.Figure(
+        f"query {found['shards']:.0f} shards of {found['photos']:,.0f} vectors, on one machine",
+        f"{found['shards_ms']:.0f} ms, recall@10 {found['recall_of_shards']:.3f}",
+        f"one collection {found['one_ms']:.0f} ms, {found['recall_of_one']:.3f}",
+        f"{found['ratio_of_queries']:.1f}x the time",
+        "`shards.py`",
+    )
 
 
 if __name__ == "__main__":

@@ -110,17 +110,20 @@ def test_scale_keeps_one_point_a_size_and_shows_what_there_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     curves = script("curves", monkeypatch)
-    monkeypatch.setattr(curves, "RESULTS", tmp_path / "scale.json")
+    file = tmp_path / "new" / "scale.json"
     for count, taken in ((3000, 9.0), (1000, 1.0), (3000, 8.0)):
         keys = ("publish_s", "raw_s", "rebuild_s", "add_s", "nearest_ms")
-        curves.keep("vectors", {"vectors": count, **dict.fromkeys(keys, taken)})
-    photos, vectors = curves.tables(curves.results())
-    assert len(photos.splitlines()) == 2  # its headings alone
+        curves.keep("vectors", {"vectors": count, **dict.fromkeys(keys, taken)}, file)
+    (vectors,) = curves.tables(curves.results(file))
     assert [line.split(" | ")[:3] for line in vectors.splitlines()[2:]] == [
         ["| 1,000", "1.0", "1.0"],
         ["| 3,000", "8.0", "8.0"],
     ]
-    curves.plot(curves.results(), tmp_path / "scale.png")
+    curves.keep("mixed", {"mixed": 5000, "publish_s": 2.0}, file)
+    assert [table.splitlines()[0] for table in curves.tables(curves.results(file))][1] == (
+        "| vectors as photos lie | publish s |"
+    )
+    curves.plot(curves.results(file), tmp_path / "scale.png")
     assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -131,6 +134,12 @@ def test_rows_of_scale_leave_out_a_step_that_failed(monkeypatch: pytest.MonkeyPa
         ("publish 3,000 vectors of 256 numbers", "0.75x the time")
     ]
     assert not list(curves.figures({"vectors": 3000, "publish_s": 6.0, "publish_mib": 90.0}))
+    asked = {"nearest_ms": 3.0, "nearest_mib": 1.0, "nearest_recall": 1.0, "raw_ms": 2.0, "raw_recall": 1.0}
+    (row,) = [row for row in curves.figures({**point, **asked}) if "query" in row.what]
+    assert (row.baseline, row.ratio) == (
+        "raw Chroma 2.0 ms, 1.000; hnswlib was not measured",
+        "1.50x the time",
+    )
 
 
 def test_recall_of_an_exact_search_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
