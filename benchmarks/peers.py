@@ -8,7 +8,8 @@ right size, which cost the same time, memory and disk; --download-weights takes 
 installed or fails is listed with the reason.
 
 Each step is a process of its own: indexing; a cold query (from the start of the process to the five
-nearest of one photo; median); warm queries (of other photos in one open process; median).  Peak memory is the
+nearest of one photo; median); warm queries (of other photos in one open process; median).  The photos asked
+by are not indexed: vsearch would recognise them, and not encode them again.  Peak memory is the
 larger of indexing and query, index bytes what the way leaves on the disk, its weights not included.
 """
 
@@ -76,13 +77,16 @@ def main() -> None:
     given = parser.parse_args()
     peers = [p for p in PEERS if not given.only or p.way in ("vsearch", *given.only)]
     with tempfile.TemporaryDirectory() as scratch:
-        photos = sample(given.photos, Path(scratch, "photos"), given.limit)
+        paths = photos_of(given.photos)
+        given.limit = min(given.limit, max(1, len(paths) - WARM - 1))
+        photos = copied(paths[: given.limit], Path(scratch, "photos"))
+        asked = copied(paths[given.limit :][: WARM + 1] or paths[:1], Path(scratch, "asked"))
         count = len(list(photos.iterdir()))
         results, failures = {}, {}
         for peer in peers:
             try:
                 models = installed(peer, given.download_weights)
-                results[peer] = measure(peer, photos, Path(scratch, peer.way), models, given.repeats)
+                results[peer] = measure(peer, photos, asked, Path(scratch, peer.way), models, given.repeats)
             except measured.Failed as failure:
                 failures[peer] = str(failure)
     print(f"{count} photos, {os.cpu_count()} cores; in brackets: times vsearch's\n")
@@ -97,10 +101,10 @@ def photos_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def sample(source: Path, target: Path, limit: int) -> Path:
-    """Copies of the first photos in one flat folder, which every peer can read."""
+def copied(paths: list[Path], target: Path) -> Path:
+    """Copies of photos in one flat folder, which every peer can read."""
     target.mkdir()
-    for number, path in enumerate(photos_of(source)[:limit]):
+    for number, path in enumerate(paths):
         shutil.copyfile(path, target / f"{number:05d}{path.suffix.lower()}")
     return target
 
@@ -145,23 +149,24 @@ def install(environment: str, requirement: str) -> None:
     stamp.touch()
 
 
-def measure(peer: Peer, photos: Path, store: Path, models: Path, repeats: int) -> Result:
-    """All figures of one peer."""
+def measure(peer: Peer, photos: Path, asked: Path, store: Path, models: Path, repeats: int) -> Result:
+    """All figures of one peer, asked by photos that it has not indexed."""
     store.mkdir()
     command = [interpreter(peer.environment), str(HERE / "ways.py"), peer.way]
-    paths = sorted(photos.iterdir())
+    queries = sorted(asked.iterdir())
 
-    def step(name: str, *queries: Path) -> measured.Ran:
-        asked = ["--query", *map(str, queries)] if queries else []
-        return measured.run([*command, name, str(photos), str(store), str(models), *asked], environment())
+    def step(name: str, *by: Path) -> measured.Ran:
+        more = ["--query", *map(str, by)] if by else []
+        return measured.run([*command, name, str(photos), str(store), str(models), *more], environment())
 
     indexed = step("index")
     size = measured.folder_bytes(store)
-    cold = [step("ask", paths[0]) for _ in range(1 if peer.way == "study" else repeats)]
-    warm = step("ask", *paths[: WARM + 1])
+    cold = [step("ask", queries[0]) for _ in range(1 if peer.way == "study" else repeats)]
+    warm = step("ask", *queries)
+    count = len(list(photos.iterdir()))
     result = Result(
-        rate=len(paths) / indexed.seconds,
-        working_rate=len(paths) / indexed.json()["work_s"],
+        rate=count / indexed.seconds,
+        working_rate=count / indexed.json()["work_s"],
         peak_mib=max(ran.peak_mib for ran in (indexed, warm, *cold)),
         index_kib=size / 2**10,
         cold_s=statistics.median(ran.seconds for ran in cold),
