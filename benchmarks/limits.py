@@ -10,8 +10,10 @@ Each part runs alone, on one thread, on the same photos, and its CPU seconds are
 - HDF5: writing the vectors and thumbnails, flushed and fsynced;
 - Chroma: raw inserts of the vectors with metadata; its import, a second, is not counted.
 
-Their sum, divided by the number of cores, is the limit: no schedule of these parts is faster.  Then
-`vsearch build-index` is timed as a whole process, start-up and publishing included.
+Their sum, divided by the number of cores, is the limit: no schedule of these parts is faster.  What busy
+cores lose to one another shows in *together*: the same decoding and encoding and nothing else, on as many
+threads as a build has.  Then `vsearch build-index` is timed as a whole process, start-up and publishing
+included.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from build import build
 from PIL import Image
 
 from vsearch import encoders, images
-from vsearch.ingest import batch_of
+from vsearch.ingest import batch_of, batched, in_parallel, reading_threads
 
 CHROMA_BATCH = 1000
 
@@ -85,7 +87,7 @@ def report(photos: Path, encoder: str, repeats: int, scratch: Path) -> measured.
     paths = sorted(photos.iterdir())
     bundle = encoders.resolve(encoder)
     parts: dict[str, list[float]] = {name: [] for name in ("decode", "encode", "HDF5", "Chroma")}
-    walls = []
+    together, walls = [], []
     for n in range(repeats):  # in turn, so that a drifting machine slows all alike
         pixels, seconds = timed(decode_all, paths, bundle.specification.input_size)
         parts["decode"].append(seconds)
@@ -96,6 +98,7 @@ def report(photos: Path, encoder: str, repeats: int, scratch: Path) -> measured.
         parts["HDF5"].append(seconds)
         _, seconds = timed(insert, scratch / f"{n}.chroma", vectors)
         parts["Chroma"].append(seconds)
+        together.append(decode_and_encode(bundle, paths))
         walls.append(build(photos, encoder, scratch / f"{n}.vsearch")[0])
     medians = {name: statistics.median(values) for name, values in parts.items()}
     cores = os.cpu_count() or 1
@@ -104,6 +107,8 @@ def report(photos: Path, encoder: str, repeats: int, scratch: Path) -> measured.
     for name, seconds in medians.items():
         print(f"  {name:8s}{seconds:8.2f} CPU s {len(paths) / seconds:9.1f} photos/s on one core")
     print(f"  limit   {limit:8.2f} s     {len(paths) / limit:9.1f} photos/s on {cores} cores")
+    both = statistics.median(together)
+    print(f"  together{both:8.2f} s     {len(paths) / both:9.1f} photos/s, decoded and encoded alone")
     print(f"  build   {wall:8.2f} s     {len(paths) / wall:9.1f} photos/s")
     print(f"  limit / build = {limit / wall:.2f}   (to reach: at least 0.90)")
     return measured.Figure(
@@ -145,6 +150,16 @@ def encode_all(bundle: encoders.Bundle, pixels: np.ndarray) -> np.ndarray:
     encoder = encoders.Encoder(bundle)
     batch = batch_of(bundle.specification.input_size)
     return np.concatenate([encoder.encode(pixels[i : i + batch]) for i in range(0, len(pixels), batch)])
+
+
+def decode_and_encode(bundle: encoders.Bundle, paths: list[Path]) -> float:
+    """Wall seconds of both on as many threads as a build has, each with batches of its own."""
+    encoder, size = encoders.Encoder(bundle), bundle.specification.input_size
+    batches = batched(paths, batch_of(size))
+    started = time.perf_counter()
+    for _ in in_parallel(lambda some: encoder.encode(decode_all(some, size)), batches, reading_threads()):
+        pass
+    return time.perf_counter() - started
 
 
 def thumbnail(pixels: np.ndarray) -> bytes:

@@ -9,6 +9,7 @@ Prints one JSON object in its last line.  Only that interpreter's packages are i
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -45,6 +46,11 @@ class Vsearch:
         import vsearch
 
         self._library, self._place = vsearch, store / "index"
+
+    def load(self) -> None:
+        """What indexing imports when it comes to it; the others import all when they are made."""
+        for name in ("chromadb.api.rust", "h5py", "imagehash", "onnxruntime", "scipy.fftpack"):
+            importlib.import_module(name)
 
     def index(self, folder: Path) -> None:
         with self._library.Index.create(self._place) as index:
@@ -269,6 +275,8 @@ def main() -> None:
         return
     started = time.perf_counter()
     way: Way = WAYS[given.way](given.store, given.models)
+    if given.step == "index" and isinstance(way, Vsearch):
+        way.load()
     ready = time.perf_counter()
     if given.step == "index":
         way.index(given.folder)
