@@ -140,19 +140,18 @@ def plot(known: Results, file: Path) -> None:
         ),
     ]
     for axis, (kind, unit, lines) in zip(axes.flat, panels, strict=True):
+        source = "mixed" if kind == "vectors" and known["mixed"] else kind
         for label, key in lines.items():
-            points = [(p[kind], p[key]) for p in known[kind] if key in p]
-            (line,) = axis.loglog(*zip(*points, strict=True) if points else ((), ()), marker="o", label=label)
-            mixed = [(p["mixed"], p[key]) for p in known["mixed"] if kind == "vectors" and key in p]
-            if mixed:
-                axis.loglog(*zip(*mixed, strict=True), linestyle="", marker="x", color=line.get_color())
-        axis.set(xlabel="vectors (crosses: as photos lie)" if kind == "vectors" else kind, ylabel=unit)
+            points = [(p[source], p[key]) for p in known[source] if key in p]
+            axis.loglog(*zip(*points, strict=True) if points else ((), ()), marker="o", label=label)
+        axis.set(xlabel="vectors as photos lie" if source == "mixed" else kind, ylabel=unit)
         low, high = axis.get_ylim()
         axis.set_ylim(
             min(low, high / 20), 1.3 * high
         )  # a decade at least: a small step must not look like a cliff
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        axis.yaxis.set_major_formatter("{x:,g}")
         for scale in (axis.xaxis, axis.yaxis):
-            scale.set_major_formatter("{x:,g}")
             scale.set_minor_formatter("")
         axis.grid(True, which="major", alpha=0.3)
         axis.legend(fontsize=8)
