@@ -75,13 +75,16 @@ def main() -> None:
     parser.add_argument("--download-weights", action="store_true", help="use the peers' own weights")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     given = parser.parse_args()
+    paths = photos_of(given.photos)
+    if len(paths) < WARM + 2:
+        parser.error(
+            f"{given.photos} has {len(paths)} files; {WARM + 1} are asked by, and one at least is indexed"
+        )
     peers = [p for p in PEERS if not given.only or p.way in ("vsearch", *given.only)]
     with tempfile.TemporaryDirectory() as scratch:
-        paths = photos_of(given.photos)
-        given.limit = min(given.limit, max(1, len(paths) - WARM - 1))
-        photos = copied(paths[: given.limit], Path(scratch, "photos"))
-        asked = copied(paths[given.limit :][: WARM + 1] or paths[:1], Path(scratch, "asked"))
-        count = len(list(photos.iterdir()))
+        indexed, rest = paths[: -WARM - 1][: given.limit], paths[-WARM - 1 :]
+        photos, asked = copied(indexed, Path(scratch, "photos")), copied(rest, Path(scratch, "asked"))
+        count = len(indexed)
         results, failures = {}, {}
         for peer in peers:
             try:
@@ -91,10 +94,10 @@ def main() -> None:
                 failures[peer] = str(failure)
     print(f"{count} photos, {os.cpu_count()} cores; in brackets: times vsearch's\n")
     print(table(results, given.download_weights))
-    measured.write(given.json, figures(results, count))
+    measured.write(given.json, figures(results, failures, count))
     for peer, reason in failures.items():
         print(f"\nNot measured: {peer.name}: {reason}")
-    sys.exit(bool(failures))
+    sys.exit(PEERS[0] in failures)
 
 
 def photos_of(folder: Path) -> list[Path]:
@@ -202,25 +205,36 @@ def table(results: dict[Peer, Result], downloaded: bool = False) -> str:
     return measured.markdown(headings, [cells(p, r, ours, downloaded) for p, r in results.items()])
 
 
-def figures(results: dict[Peer, Result], count: int) -> list[measured.Figure]:
-    """The rows of the README's table, one a peer.
+def figures(results: dict[Peer, Result], failures: dict[Peer, str], count: int) -> list[measured.Figure]:
+    """The rows of the README's table, one a peer; none without vsearch's own figures.
 
     >>> ours, theirs = Result(20, 30, 400, 99, 1.0, 20), Result(10, 15, 800, 9, 4.0, 50)
-    >>> rows = figures({PEERS[0]: ours, PEERS[5]: theirs}, 7)
-    >>> [(row.what, row.baseline, row.ratio) for row in rows]
-    [('index 7 photos; query, warm', 'rclip 10 photos/s; 50 ms', '2.0x as fast; 0.40x the time')]
+    >>> rows = figures({PEERS[0]: ours, PEERS[5]: theirs}, {PEERS[1]: "no"}, 7)
+    >>> [(row.baseline, row.ratio) for row in rows][0]
+    ('rclip 10 photos/s; 50 ms', '2.0x as fast; 0.40x the time')
+    >>> [(row.what, row.baseline, row.ratio) for row in rows][1]
+    ('index 7 photos; query, warm', "the study's way, `pet160` was not measured", '')
+    >>> figures({PEERS[5]: theirs}, {PEERS[0]: "no"}, 7)
+    []
     """
-    (_, ours), *others = results.items()
-    return [
-        measured.Figure(
-            f"index {count:,} photos; query, warm",
-            f"{ours.rate:.0f} photos/s; {ours.warm_ms:.0f} ms",
+    ours = results.get(PEERS[0])
+    if ours is None:
+        return []
+
+    def row(baseline: str, ratio: str = "") -> measured.Figure:
+        value = f"{ours.rate:.0f} photos/s; {ours.warm_ms:.0f} ms"
+        command = "`peers.py` ([docs](docs/peers.md))"
+        return measured.Figure(f"index {count:,} photos; query, warm", value, baseline, ratio, command)
+
+    compared = [
+        row(
             f"{peer.name} {theirs.rate:.0f} photos/s; {theirs.warm_ms:.0f} ms",
             f"{ours.rate / theirs.rate:.1f}x as fast; {ours.warm_ms / theirs.warm_ms:.2f}x the time",
-            "`peers.py` ([docs](docs/peers.md))",
         )
-        for peer, theirs in others
+        for peer, theirs in results.items()
+        if peer != PEERS[0]
     ]
+    return [*compared, *(row(f"{peer.name} was not measured") for peer in failures)]
 
 
 def cells(peer: Peer, result: Result, ours: Result | None, downloaded: bool) -> list[str]:

@@ -72,7 +72,8 @@ def jobs(given: argparse.Namespace) -> Iterator[Job]:
     kept_apart = ("--results", str(QUICK), "vectors", "2000")
     yield Job("scale", "what size costs", "scale.py", kept_apart if quick else ("vectors", "100000"))
     yield Job("shards", "shards on one machine", "shards.py", ("--photos", "600") if quick else ())
-    yield Job("peers", "beside other ways", "peers.py", (photos, "--limit", "30") if quick else (photos,))
+    # Peers take gigabytes to install: a quick run leaves them out.
+    yield Job("peers", "beside other ways", "peers.py", None if quick else (photos,), "a run without --quick")
 
 
 def figures(job: Job, scratch: Path) -> list[measured.Figure]:

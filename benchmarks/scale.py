@@ -60,7 +60,6 @@ def measure_photos(count: int, scratch: Path) -> Iterator[Point]:
     cold = measured.run([*VSEARCH, "query", query, *place, "--json"])
     asked = [sys.executable, __file__, "step", "ask", str(scratch), str(count)]
     yield {
-        "photos": count,
         "build_s": build.seconds,
         "build_mib": build.peak_mib,
         "disk_mib": size / 2**20,
@@ -96,7 +95,7 @@ def ask(scratch: Path, count: int) -> Point:
 
 def measure_vectors(count: int, scratch: Path) -> Iterator[Point]:
     """One index of so many vectors, and raw Chroma and hnswlib with them; more figures after each step."""
-    point: Point = {"vectors": count}
+    point: Point = {}
     for name in ("publish", "add", "nearest", "raw", "hnswlib", "rebuild"):
         wanted = [str(point.get("nearest_recall", 1.0))] if name == "hnswlib" else []
         try:
@@ -105,7 +104,7 @@ def measure_vectors(count: int, scratch: Path) -> Iterator[Point]:
             print(f"{name} of {count} not measured: {reason}", file=sys.stderr)
             continue
         point |= {f"{name}_{key}": value for key, value in ran.json().items()}
-        point[f"{name}_mib"] = ran.peak_mib
+        point[f"{name}_mib"] = ran.peak_mib  # that of a child, if it had one that was larger
         yield point
 
 
@@ -295,11 +294,13 @@ def main() -> None:
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="where figures are kept")
     parsers = parser.add_subparsers(dest="what", required=True)
-    for kind, sizes in (("photos", [1_000, 3_000, 10_000]), ("vectors", [100_000])):
-        measuring = parsers.add_parser(kind, help=f"all steps, with so many {kind}")
-        measuring.add_argument("sizes", type=int, nargs="*", default=sizes)
-        measuring.add_argument("--json", type=Path, help="write the figures of vectors there too")
-        measuring.add_argument("--crops", type=Path, help="mix the vectors of this file of crops.py")
+    photos = parsers.add_parser("photos", help="all steps, with so many photos")
+    photos.add_argument("sizes", type=int, nargs="*", default=[1_000, 3_000, 10_000])
+    vectors = parsers.add_parser("vectors", help="all steps, with so many vectors")
+    vectors.add_argument("sizes", type=int, nargs="*", default=[100_000])
+    vectors.add_argument("--json", type=Path, help="write the rows of the README there too")
+    vectors.add_argument("--crops", type=Path, help="mix the vectors of this file of crops.py")
+    parser.set_defaults(json=None, crops=None)
     reporting = parsers.add_parser("report", help="print what is kept")
     reporting.add_argument("--plot", type=Path, help="write the plot there")
     one = parsers.add_parser("step", help="one step with vectors")
@@ -330,8 +331,9 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 if given.crops:
                     shutil.copyfile(given.crops, Path(scratch, CROPS))
-                for point in measure(size, Path(scratch)):
-                    keep(kind, {kind: size, **point}, given.results)
+                for measured_so_far in measure(size, Path(scratch)):
+                    point = {kind: size, **measured_so_far}
+                    keep(kind, point, given.results)
             points.append(point)
             print(json.dumps(point), flush=True)
         rows = [row for point in points if kind == "vectors" for row in figures(point)]

@@ -26,7 +26,6 @@ from pathlib import Path
 import httpx
 import psutil
 from PIL import Image
-from threadpoolctl import threadpool_limits
 
 import vsearch
 
@@ -85,9 +84,7 @@ def throughput(index: vsearch.Index, ids: list[str], seconds: float) -> None:
     def ours(photo_id: str) -> object:
         return index.query(known[photo_id], k=K)
 
-    # One BLAS thread as in the server: on a busy machine the loop is faster so, and the ratio fair.
     with (
-        threadpool_limits(1, user_api="blas"),
         Server(index.path, "--keep-answers", "0") as forgetful,
         Server(index.path) as keeping,
         forgetful.http() as forgetful_http,

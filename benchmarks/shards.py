@@ -169,8 +169,8 @@ def row(found: dict[str, float]) -> measured.Figure:
     """What goes into the README's table."""
     return measured.Figure(
         f"ask {found['shards']:.0f} shards of {found['photos']:,.0f} vectors in all, on one machine",
-        f"{found['shards_ms']:.0f} ms, recall@10 {found['recall_of_shards']:.3f}",
-        f"one collection {found['one_ms']:.0f} ms, {found['recall_of_one']:.3f}",
+        f"{found['shards_ms']:.1f} ms, recall@10 {found['recall_of_shards']:.3f}",
+        f"one collection {found['one_ms']:.1f} ms, {found['recall_of_one']:.3f}",
         f"{found['ratio_of_queries']:.1f}x the time",
         "`shards.py`",
     )

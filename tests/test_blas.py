@@ -8,14 +8,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from threadpoolctl import OpenBLASController, ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController, threadpool_limits
 
 import vsearch
 from tests.conftest import ROOT
 from vsearch.blas import one_thread
+from vsearch.search import AnswerOptions, Searcher
 
 THREADS = 3
 
@@ -79,24 +81,78 @@ def test_a_query_gives_them_back_whatever_comes_of_it(
     assert threads(blas) == {THREADS}
 
 
+@pytest.mark.parametrize("ask", ["query", "answers"])
+def test_a_query_is_answered_on_one_thread(
+    blas: ThreadpoolController,
+    index: vsearch.Index,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ask: str,
+) -> None:
+    seen = []
+    pools = Searcher._pools
+
+    def watched(searcher: Searcher, *arguments: Any) -> Any:
+        seen.append(threads(blas))
+        return pools(searcher, *arguments)
+
+    monkeypatch.setattr(Searcher, "_pools", watched)
+    if ask == "query":
+        index.query(photos / "day0/photo000.png")
+    else:
+        pictures = [(name, photos / f"day0/{name}.png") for name in ("photo000", "photo001")]
+        results = index.answers(pictures, AnswerOptions())
+        next(results)
+        results.close()  # half read
+    assert seen and all(found == {1} for found in seen)
+    assert threads(blas) == {THREADS}
+
+
+def test_a_limit_of_the_program_does_not_keep_ours_out(blas: ThreadpoolController) -> None:
+    with threadpool_limits(2, user_api="blas"):
+        seen = []
+
+        def hold() -> None:
+            with one_thread():
+                seen.append(threads(blas))
+
+        other = threading.Thread(target=hold)
+        other.start()
+        other.join()
+        assert (seen, threads(blas)) == ([{1}], {2})
+    assert threads(blas) == {THREADS}
+
+
 _FORKING = f"""
 import os, sys, threading, time
 import numpy
 from threadpoolctl import OpenBLASController, ThreadpoolController
-from vsearch.blas import _limit, one_thread
+from vsearch.blas import one_thread
 controller = ThreadpoolController().select(user_api="blas")
 threads = lambda: set(library["num_threads"] for library in controller.info())
 for library in controller.lib_controllers:
     library.set_num_threads({THREADS})
 OpenBLASController.clear_controlling_thread()
+holding, coming = threading.Event(), True
 def hold():
-    with one_thread(), _limit._lock:
+    with one_thread():
+        holding.set()
         time.sleep(60)
-threading.Thread(target=hold, daemon=True).start()
-while threads() != {{1}}:
-    time.sleep(0.01)
-time.sleep(0.1)
-if os.fork():
+def come_and_go():
+    while coming:
+        with one_thread():
+            pass
+for work in (hold, come_and_go):
+    threading.Thread(target=work, daemon=True).start()
+assert holding.wait(60) and threads() == {{1}}
+for _ in range(30):
+    child = os.fork()
+    if not child:
+        break
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+else:
+    assert threads() == {{1}}
+    sys.exit()
     sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 assert threads() == {{{THREADS}}}, threads()
 with one_thread():

@@ -310,7 +310,7 @@ def _try_import() -> None:
         importlib.import_module("chromadb.api.rust")
 
 
-@cache
+@cache  # each question asks for it
 def import_chromadb() -> Any:
     """The package, which takes a second to import.
 
